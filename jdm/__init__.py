@@ -17,11 +17,4 @@ The rooms, in the order in which data flows through them:
   reports       pictures and pages
 """
 
-from jdm.datamodels import Datamodels
-from jdm.datasets.dataset import Dataset
-from jdm.solvers.moments import Moments
-from jdm.store import OutcomeStore
-
 __version__ = '0.1.0'
-
-__all__ = ['Datamodels', 'Dataset', 'Moments', 'OutcomeStore', '__version__']

@@ -1,0 +1,92 @@
+"""A small convolutional network: two strided convolutions and a dense layer."""
+
+from collections.abc import Sequence
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from jdm.models import im2col
+from jdm.models import model
+
+_SMALL_IMAGE = 12  # Below this side two 2-strided convolutions leave nothing.
+
+
+class Cnn(nn.Module):
+  """Convolutions with ReLU and without padding, then one dense layer.
+
+  Attributes:
+    num_outputs: number of classes, or 1 for regression.
+    image_shape: `(height, width, channels)` to which inputs are reshaped.
+    channels: output channels of each convolution.
+    sizes: kernel sides in pixels.
+    strides: strides in pixels.
+  """
+
+  num_outputs: int
+  image_shape: tuple[int, int, int]
+  channels: tuple[int, ...] = (16, 32)
+  sizes: tuple[int, ...] = (5, 3)
+  strides: tuple[int, ...] = (2, 2)
+
+  def setup(self):
+    """Makes the layers."""
+    options = zip(self.channels, self.sizes, self.strides)
+    self.convolutions = [im2col.Conv(*option) for option in options]
+    self.head = nn.Dense(self.num_outputs)
+
+  def features(self, inputs: jax.Array) -> jax.Array:
+    """Returns the flattened last convolution, `[batch, num_features]`."""
+    hidden = jnp.reshape(inputs, (-1, *self.image_shape))
+    for convolution in self.convolutions:
+      hidden = nn.relu(convolution(hidden))
+    return jnp.reshape(hidden, (hidden.shape[0], -1))
+
+  def __call__(self, inputs: jax.Array) -> jax.Array:
+    """Maps `[batch, ...]` to `[batch, num_outputs]`."""
+    return self.head(self.features(inputs))
+
+
+def make(
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    *,
+    image_shape: tuple[int, ...] | None = None,
+    channels: Sequence[int] = (16, 32),
+    sizes: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> model.Model:
+  """Makes the network for inputs `[batch, *input_shape]`.
+
+  Args:
+    input_shape: shape of one input.
+    num_outputs: number of classes.
+    image_shape: `(height, width)` or `(height, width, channels)`, where inputs
+      are flat.
+    channels: output channels of each convolution.
+    sizes: kernel sides; by default 5 and 3, or 3 and 3 for small images.
+    strides: strides; by default 2 and 2, or 1 and 2 for small images.
+
+  Raises:
+    ValueError: if inputs are not images, or too small for the kernels.
+  """
+  shape = tuple(image_shape or input_shape)
+  shape = (*shape, 1) if len(shape) == 2 else shape
+  if len(shape) != 3:
+    raise ValueError(
+        f'the cnn expects images [height, width(, channels)], got inputs of'
+        f' shape {input_shape}; choose --model=mlp for tables.'
+    )
+  small = min(shape[:2]) < _SMALL_IMAGE
+  sizes = tuple(sizes or ((3, 3) if small else (5, 3)))
+  strides = tuple(strides or ((1, 2) if small else (2, 2)))
+  side = min(shape[:2])
+  for size, stride in zip(sizes, strides):
+    if side < size:
+      raise ValueError(
+          f'the cnn cannot apply kernels {sizes} with strides {strides} to'
+          f' images of shape {shape}; pass smaller sizes or --model=mlp.'
+      )
+    side = (side - size) // stride + 1
+  module = Cnn(num_outputs, shape, tuple(channels), sizes, strides)
+  return model.from_flax(module, jnp.zeros((1, *input_shape)))
