@@ -1,0 +1,252 @@
+"""Fills a store: draws subsets, trains the missing rows, writes them down.
+
+The work is a loop over chunks of missing rows. Because row i is a function of
+(seed, i), any process may do any chunk, in any order, and a run that was killed
+goes on where `completed` ends.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from typing import Any
+
+from absl import logging
+import jax
+import numpy as np
+
+from jdm import provenance
+from jdm import recipe as recipe_lib
+from jdm import store as store_lib
+
+Progress = Callable[[int, int], None]
+# (masks, replicates) -> outcomes [replicates, num_models, num_targets].
+Retrain = Callable[[np.ndarray, int], np.ndarray]
+
+_DIVERGED_WARNING = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """What collecting will cost.
+
+  Attributes:
+    num_models: models still to be trained.
+    compile_seconds: wall time before the first model.
+    seconds: wall time of all trainings after that.
+    num_bytes: of the rows still to be written, on disk.
+  """
+
+  num_models: int
+  compile_seconds: float
+  seconds: float
+  num_bytes: int
+
+  def __str__(self) -> str:
+    rate = self.num_models / self.seconds if self.seconds else 0.0
+    return (
+        f'{self.num_models} models to train, about'
+        f' {self.seconds + self.compile_seconds:.0f} s ({rate:.0f} models/s'
+        f' after {self.compile_seconds:.0f} s of compiling),'
+        f' {self.num_bytes / 1e6:.1f} MB on disk'
+    )
+
+
+def collect(
+    pool: recipe_lib.Pool,
+    path: str | os.PathLike[str],
+    *,
+    num_models: int,
+    chunk: int = 256,
+    repair: bool = False,
+    progress: Progress | None = None,
+) -> store_lib.OutcomeStore:
+  """Trains the rows that a store does not hold yet.
+
+  Args:
+    pool: what to train.
+    path: of the store; created, or opened if it was made by the same recipe.
+    num_models: how many rows the store shall hold.
+    chunk: rows written at once, for a new store. Does not change any number.
+    repair: trains damaged chunks again; without it they are left as they are.
+    progress: called with (rows done, rows in all) after every chunk.
+
+  Returns:
+    The store, complete.
+
+  Raises:
+    StoreError: if the store was made by another recipe or cannot be written.
+    ValueError: if rows would take ids beyond 31 bits.
+  """
+  if pool.first_id + num_models > 2**31:
+    raise ValueError(
+        f'{num_models} models from id {pool.first_id} go beyond 2**31 ids'
+    )
+  layout = pool.outcome_layout()
+  store = store_lib.OutcomeStore.create(
+      path,
+      recipe=pool.description,
+      num_models=num_models,
+      num_train=pool.trainer.num_train,
+      outcomes=layout,
+      chunk=chunk,
+  )
+  if repair:
+    damages = store.verify(expected_masks=pool.masks)
+    for damage in damages:
+      logging.warning('training again: %s', damage)
+    store.forget(damages)
+  missing = store.missing()
+  missing = missing[missing < num_models]
+  done = num_models - len(missing)
+  if progress:
+    progress(done, num_models)
+  key = jax.random.key(pool.seed)
+  pending: tuple[Any, ...] | None = None
+  # One chunk computes while the one before is fetched and written.
+  for rows in [*store.chunks(missing), None]:
+    started = None
+    if rows is not None:
+      masks = pool.masks(rows)
+      run = pool.trainer.start(
+          key, rows + pool.first_id, masks, pool.replicate
+      )
+      started = (rows, masks, run, time.monotonic())
+    if pending is not None:
+      done += _finish(store, *pending)
+      if progress:
+        progress(done, num_models)
+    pending = started
+  _warn_of_diverged(store)
+  return store
+
+
+def estimate(
+    pool: recipe_lib.Pool,
+    *,
+    num_models: int,
+    store: store_lib.OutcomeStore | None = None,
+) -> Estimate:
+  """Times the training of a few rows; writes nothing.
+
+  Args:
+    pool: what would be trained.
+    num_models: how many rows the store shall hold.
+    store: the store, if there is one already: its rows cost nothing.
+  """
+  left = num_models
+  if store is not None:
+    left -= len(store.completed()) + len(store.diverged())
+  left = max(left, 0)
+  a_call = pool.trainer.group * pool.trainer.num_devices
+  rows = np.arange(min(a_call, num_models))
+  masks, key = pool.masks(rows), jax.random.key(pool.seed)
+  seconds = []
+  for _ in range(2):
+    start = time.perf_counter()
+    pool.trainer.train(key, rows + pool.first_id, masks, pool.replicate)
+    seconds.append(time.perf_counter() - start)
+  num_calls = -(-left // a_call)
+  row_bytes = -(-pool.trainer.num_train // 8)
+  for shape, dtype in pool.outcome_layout().values():
+    row_bytes += int(np.prod(shape)) * np.dtype(dtype).itemsize
+  return Estimate(
+      num_models=left,
+      compile_seconds=max(seconds[0] - seconds[1], 0.0),
+      seconds=num_calls * seconds[1],
+      num_bytes=left * row_bytes,
+  )
+
+
+def pool_of(store: store_lib.OutcomeStore) -> recipe_lib.Pool:
+  """Rebuilds the pool that made a store.
+
+  Raises:
+    StoreError: if the dataset is not the one the store was made with.
+  """
+  recipe = recipe_lib.Recipe.from_json(store.recipe)
+  pool = recipe_lib.build(recipe)
+  lines = store_lib.differences(store.recipe, dict(pool.description))
+  if lines:
+    raise store_lib.StoreError(
+        f'the recipe of {store.path} builds another pool here:\n  '
+        + '\n  '.join(lines)
+    )
+  return pool
+
+
+def retrainer(
+    store: store_lib.OutcomeStore,
+    *,
+    outcome: str = 'soft_margin',
+    cache: str | None = None,
+    pool: recipe_lib.Pool | None = None,
+    progress: Progress | None = None,
+) -> Retrain:
+  """Makes the function by which applications check their claims.
+
+  Args:
+    store: the pool's store; its recipe is trained with other subsets.
+    outcome: what to read off the retrained models, for the test targets.
+    cache: folder for the retrained models; by default `verify/` beside the
+      store. A call with the same arguments reads them there.
+    pool: what trains, if it cannot be rebuilt from the store's recipe (a
+      `train_one` of a user's own).
+    progress: as in `collect`.
+
+  Returns:
+    `retrain(masks, replicates) -> outcomes`: from bool masks
+    `[num_models, num_train]` and a number of replicates to
+    `[replicates, num_models, num_targets]`, in outcome units; NaN where a
+    training diverged. Each mask is trained `replicates` times, with
+    initialization and order that no model of the pool has.
+  """
+  if pool is None:
+    recipe = recipe_lib.Recipe.from_json(store.recipe)
+    recipe = dataclasses.replace(recipe, outcomes=(outcome,), targets=('test',))
+    pool = recipe_lib.build(recipe)
+    if pool.description['fingerprint'] != store.recipe['fingerprint']:
+      raise store_lib.StoreError(
+          f'dataset {recipe.dataset!r} is not the one {store.path} was made'
+          ' with: its fingerprint differs'
+      )
+  folder = cache or os.path.join(os.path.dirname(store.path), 'verify')
+
+  def retrain(masks: np.ndarray, replicates: int) -> np.ndarray:
+    repeated = np.concatenate([masks] * replicates)
+    given = recipe_lib.given_masks(
+        dataclasses.replace(pool, first_id=recipe_lib.RETRAINED_FIRST_ID),
+        repeated,
+    )
+    name = json.dumps(given.description, sort_keys=True).encode()
+    path = os.path.join(folder, hashlib.sha256(name).hexdigest()[:16])
+    done = collect(
+        given, path, num_models=len(repeated), progress=progress
+    )
+    result = np.full((len(repeated), *done.outcomes[outcome][0]), np.nan)
+    rows = done.completed()
+    result[rows] = done.read(outcome, rows)
+    return result.reshape(replicates, len(masks), *result.shape[1:])
+
+  return retrain
+
+
+def _finish(store, rows, masks, run, start) -> int:
+  outcomes = run.wait()
+  record = {**provenance.record(), 'seconds': time.monotonic() - start}
+  store.write(rows, masks, outcomes, record)
+  return len(rows)
+
+
+def _warn_of_diverged(store: store_lib.OutcomeStore) -> None:
+  diverged, completed = len(store.diverged()), len(store.completed())
+  if diverged > _DIVERGED_WARNING * (completed + diverged):
+    logging.warning(
+        '%d of %d models of %s diverged or had no whole batch; fits leave them'
+        ' out, which is a selection. Lower the learning rate or raise alpha.',
+        diverged,
+        completed + diverged,
+        store.path,
+    )

@@ -1,0 +1,302 @@
+"""What a pool of models is made by, and how to make it ready to train.
+
+A `Recipe` is words and numbers (it is stored with the outcomes); a `Pool` is
+the same made real: the dataset loaded, the program built.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jdm import datasets
+from jdm import models
+from jdm import outcomes as outcomes_lib
+from jdm import subsets
+from jdm.datasets import dataset as dataset_lib
+from jdm.training import ensemble
+from jdm.training import group as group_lib
+from jdm.training import sgd
+
+# Held-out models follow the pool's ids from here on; retrained counterfactuals
+# from half of it. Neither can meet a model that a fit has seen.
+HELDOUT_FIRST_ID = 2**30
+RETRAINED_FIRST_ID = 2**29
+
+# Learning rate and weight decay that suit each model on the small datasets.
+TRAINING_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    'linear': {'learning_rate': 0.05, 'weight_decay': 1e-3},
+    'mlp': {'learning_rate': 0.1, 'weight_decay': 5e-4},
+    'cnn': {'learning_rate': 0.05, 'weight_decay': 5e-4},
+}
+_SUFFIXES = {'test': '', 'train': '_train'}
+_DEFAULT_GROUP = {'cpu': 16}
+_DEFAULT_GROUP_ON_ACCELERATOR = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+  """Everything that decides the numbers in a store.
+
+  Attributes:
+    dataset: name of `datasets.load`.
+    dataset_options: its options, such as `num_train` or `data_path`.
+    model: name of `models.make`.
+    model_options: its options, such as `hidden`.
+    sampler: name of `subsets.SAMPLERS`.
+    sampler_options: its options, such as `alpha`.
+    training: how each model is trained.
+    outcomes: names of `outcomes.OUTCOMES`.
+    targets: 'test', 'train' or both; outcomes of train targets are stored
+      under `NAME_train`.
+    dtype: of stored outcomes, float32 or float16.
+    seed: of everything random; model i is a function of (seed, i).
+    first_id: id of row 0.
+    replicate: same subsets, other initialization and order.
+    group: models in one vmap; 0 chooses by rule (`training.group`).
+  """
+
+  dataset: str = 'digits'
+  dataset_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  model: str = 'linear'
+  model_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  sampler: str = 'fixed_size'
+  sampler_options: Mapping[str, Any] = dataclasses.field(
+      default_factory=lambda: {'alpha': 0.5}
+  )
+  training: sgd.Config = sgd.Config()
+  outcomes: Sequence[str] = ('soft_margin',)
+  targets: Sequence[str] = ('test',)
+  dtype: str = 'float32'
+  seed: int = 0
+  first_id: int = 0
+  replicate: int = 0
+  group: int = 0
+
+  def to_json(self) -> dict[str, Any]:
+    """The recipe as JSON-serializable values.
+
+    Raises:
+      ValueError: if the optimizer is a function, which cannot be written down.
+    """
+    values = dataclasses.asdict(self)
+    if not isinstance(self.training.optimizer, str):
+      raise ValueError(
+          'a recipe that is stored names its optimizer (sgd, adam, ...); for'
+          ' your own, build a `Pool` with a `Trainer` of your own and describe'
+          ' it in `description`'
+      )
+    for name in ('outcomes', 'targets'):
+      values[name] = list(values[name])
+    augmentations = list(self.training.augmentations)
+    values['training']['augmentations'] = augmentations
+    return values
+
+  @classmethod
+  def from_json(cls, values: Mapping[str, Any]) -> 'Recipe':
+    """Reads what `to_json` (or `Pool.description`) wrote."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    known = {name: values[name] for name in names if name in values}
+    training = dict(known['training'])
+    training['augmentations'] = tuple(training['augmentations'])
+    known['training'] = sgd.Config(**training)
+    return cls(**known)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pool:
+  """A population of models, ready to train.
+
+  Attributes:
+    description: JSON-serializable; a store made with another one is refused.
+    trainer: runs the trainings.
+    draw_masks: `model_ids [k] -> bool masks [k, num_train]`, a function of the
+      ids alone.
+    seed: of everything random.
+    first_id: id of row 0.
+    replicate: same subsets, other initialization and order.
+    dtype: of stored outcomes.
+    dataset: the examples, where a recipe named them.
+  """
+
+  description: Mapping[str, Any]
+  trainer: ensemble.Trainer
+  draw_masks: Callable[[np.ndarray], np.ndarray]
+  seed: int = 0
+  first_id: int = 0
+  replicate: int = 0
+  dtype: str = 'float32'
+  dataset: dataset_lib.Dataset | None = None
+
+  def masks(self, rows: np.ndarray) -> np.ndarray:
+    """The masks of some rows: bool `[k, num_train]`."""
+    return np.asarray(self.draw_masks(np.asarray(rows) + self.first_id))
+
+  def outcome_layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape of one row and dtype name of every outcome, for a store."""
+    shapes = self.trainer.outcome_shapes()
+    return {n: (tuple(s.shape), self.dtype) for n, s in shapes.items()}
+
+
+def build(
+    recipe: Recipe,
+    *,
+    dataset: dataset_lib.Dataset | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Pool:
+  """Loads the dataset and builds the program of a recipe.
+
+  Args:
+    recipe: what to build.
+    dataset: the examples, if they are in memory already.
+    devices: local devices to use; None stands for all.
+
+  Returns:
+    The pool. Its description adds to the recipe the dataset's fingerprint and
+    the group size that was chosen.
+
+  Raises:
+    ValueError: on anything unknown or out of range: names, options, alpha, a
+      subset that cannot hold a batch, ids beyond 31 bits.
+  """
+  recipe_values = recipe.to_json()
+  if recipe.dtype not in ('float32', 'float16'):
+    raise ValueError(
+        f'outcomes are stored as float32 or float16, got {recipe.dtype!r}'
+    )
+  if not 0 <= recipe.first_id < 2**31 or recipe.replicate < 0:
+    raise ValueError(
+        'first_id must be in [0, 2**31) and replicate not negative, got'
+        f' {recipe.first_id} and {recipe.replicate}'
+    )
+  if dataset is None:
+    dataset = datasets.load(recipe.dataset, **recipe.dataset_options)
+  trainer = make_trainer(recipe, dataset, devices)
+  sampler = subsets.sampler(recipe.sampler, **recipe.sampler_options)
+  key = jax.random.key(recipe.seed)
+  num_train = trainer.num_train
+
+  def draw_masks(model_ids: np.ndarray) -> np.ndarray:
+    return np.asarray(sampler(key, np.asarray(model_ids), num_train))
+
+  try:
+    draw_masks(np.arange(1))  # Raises now what is wrong with the options.
+  except TypeError as error:
+    raise ValueError(
+        f'sampler {recipe.sampler!r} does not take options'
+        f' {dict(recipe.sampler_options)}: {error}'
+    ) from error
+  description = {
+      **recipe_values,
+      'group': trainer.group,
+      'fingerprint': dataset.fingerprint,
+      'num_train': num_train,
+      'num_test': len(dataset.test),
+  }
+  return Pool(
+      description=description,
+      trainer=trainer,
+      draw_masks=draw_masks,
+      seed=recipe.seed,
+      first_id=recipe.first_id,
+      replicate=recipe.replicate,
+      dtype=recipe.dtype,
+      dataset=dataset,
+  )
+
+
+def make_trainer(
+    recipe: Recipe,
+    dataset: dataset_lib.Dataset,
+    devices: Sequence[jax.Device] | None = None,
+) -> ensemble.Trainer:
+  """Builds the program of a recipe for a dataset. See `build`."""
+  unknown = sorted(set(recipe.targets) - set(_SUFFIXES))
+  if unknown or not recipe.targets:
+    raise ValueError(
+        f'targets are {sorted(_SUFFIXES)}, one or both; got'
+        f' {list(recipe.targets)}'
+    )
+  num_train = len(dataset.train)
+  sizes = _fixed_sizes(recipe, num_train)
+  batch_size = recipe.training.batch_size
+  if min(sizes, default=num_train) < batch_size:
+    raise ValueError(
+        f'subsets of {min(sizes, default=num_train)} of {num_train} examples'
+        f' cannot hold a batch of {batch_size}; lower --batch_size or raise'
+        ' --alpha'
+    )
+  input_shape = dataset.train.inputs.shape[1:]
+  model = models.make(
+      recipe.model,
+      input_shape,
+      max(dataset.num_classes, 1),
+      image_shape=dataset.image_shape,
+      **recipe.model_options,
+  )
+  train_one = sgd.make_train_one(
+      model,
+      recipe.training,
+      outcomes_lib.get(recipe.outcomes, dataset.num_classes),
+      image_shape=dataset.image_shape,
+  )
+  targets = {
+      _SUFFIXES[name]: (dataset.split(name).inputs, dataset.split(name).labels)
+      for name in recipe.targets
+  }
+  data = sgd.TrainingData(dataset.train.inputs, dataset.train.labels, targets)
+  chosen = recipe.group or group_lib.size(
+      group_lib.bytes_of_model(model, input_shape, batch_size),
+      jax.default_backend(),
+  )
+  return ensemble.Trainer(
+      train_one,
+      data,
+      num_train,
+      chosen,
+      min_subset_size=batch_size,
+      exact_sizes=sizes,
+      devices=devices,
+  )
+
+
+def given_masks(pool: Pool, masks: np.ndarray) -> Pool:
+  """The same pool with masks that are given, row by row, and not drawn.
+
+  Args:
+    pool: what trains.
+    masks: bool `[num_models, num_train]`; row i is trained with the randomness
+      of (seed, first_id + i).
+  """
+  masks = subsets.check_masks(
+      masks, who='`given_masks`', num_train=pool.trainer.num_train
+  )
+  digest = hashlib.sha256(np.packbits(masks, axis=1).tobytes()).hexdigest()
+  description = {
+      **pool.description,
+      'sampler': 'given',
+      'sampler_options': {'sha256': digest, 'num_models': len(masks)},
+  }
+  return dataclasses.replace(
+      pool,
+      description=description,
+      draw_masks=lambda ids: masks[np.asarray(ids) - pool.first_id],
+  )
+
+
+def default_group(platform: str) -> int:
+  """Group size for a `train_one` about which nothing is known."""
+  return _DEFAULT_GROUP.get(platform, _DEFAULT_GROUP_ON_ACCELERATOR)
+
+
+def _fixed_sizes(recipe: Recipe, num_train: int) -> tuple[int, ...]:
+  """Sizes that every subset of the recipe has, where that is known."""
+  options = recipe.sampler_options
+  if recipe.sampler == 'fixed_size' and 'alpha' in options:
+    return (subsets.subset_size(num_train, options['alpha']),)
+  if recipe.sampler == 'leave_one_out':
+    return (num_train - 1,)
+  return ()
