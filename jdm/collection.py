@@ -105,6 +105,7 @@ def collect(
     progress(done, num_models)
   key = jax.random.key(pool.seed)
   pending: tuple[Any, ...] | None = None
+  last = time.monotonic()
   # One chunk computes while the one before is fetched and written.
   for rows in [*store.chunks(missing), None]:
     started = None
@@ -113,9 +114,10 @@ def collect(
       run = pool.trainer.start(
           key, rows + pool.first_id, masks, pool.replicate
       )
-      started = (rows, masks, run, time.monotonic())
+      started = (rows, masks, run)
     if pending is not None:
-      done += _finish(store, *pending)
+      done += _finish(store, *pending, since=last)
+      last = time.monotonic()
       if progress:
         progress(done, num_models)
     pending = started
@@ -233,9 +235,9 @@ def retrainer(
   return retrain
 
 
-def _finish(store, rows, masks, run, start) -> int:
+def _finish(store, rows, masks, run, *, since) -> int:
   outcomes = run.wait()
-  record = {**provenance.record(), 'seconds': time.monotonic() - start}
+  record = {**provenance.record(), 'seconds': time.monotonic() - since}
   store.write(rows, masks, outcomes, record)
   return len(rows)
 

@@ -471,6 +471,15 @@ class OutcomeStore:
     return shape, dtype, 'NaN'
 
 
+def exists(path: str | os.PathLike[str]) -> bool:
+  """Whether there is a store at a path."""
+  try:
+    files = ts.KvStore.open(_kvstore(os.fspath(path))).result()
+    return files.read('zarr.json').result().state == 'value'
+  except ValueError:
+    return False
+
+
 def differences(stored: Any, asked: Any, name: str = '') -> list[str]:
   """Lists where two recipes differ, one line a difference."""
   if isinstance(stored, dict) and isinstance(asked, dict):

@@ -1,0 +1,151 @@
+"""What all binaries share: exit codes, progress, tables, result files."""
+
+from collections.abc import Callable, Mapping, Sequence
+import json
+import math
+import os
+import sys
+from typing import Any
+
+from absl import app
+from absl import flags
+from absl import logging
+import jax
+import numpy as np
+import tqdm
+
+from jdm import collection
+from jdm import provenance
+from jdm import recipe as recipe_lib
+from jdm import store as store_lib
+
+_WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Folder of everything this command reads and writes.'
+)
+_CPU_DEVICES = flags.DEFINE_integer(
+    'cpu_devices',
+    None,
+    'On a CPU, devices to emulate: how many groups of models train side by'
+    ' side. Default: one a core, at most 8. Changes no result.',
+)
+
+_BAD_INPUT = 2
+_FAILURE = 1
+
+
+def run(main: Callable[[str], None]) -> None:
+  """Runs `main(workdir)`; exits 0, 2 on bad input (one line), 1 on failure."""
+
+  def checked(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+      _complain(f'unexpected arguments {argv[1:]}; flags look like --name=value')
+    if not _WORKDIR.value:
+      _complain('--workdir is required: the folder to read and write')
+    _emulate_devices()
+    logging.set_verbosity(logging.WARNING)
+    try:
+      main(os.path.expanduser(_WORKDIR.value))
+    except ValueError as error:  # Input that the library refused.
+      logging.debug('traceback', exc_info=True)
+      _complain(str(error))
+
+  def parse(argv: Sequence[str]) -> list[str]:
+    try:
+      return flags.FLAGS(argv)
+    except flags.Error as error:
+      _complain(str(error))
+
+  app.run(checked, flags_parser=parse)
+
+
+def _complain(message: str) -> None:
+  print(f'error: {message}', file=sys.stderr)
+  sys.exit(_BAD_INPUT)
+
+
+def _emulate_devices() -> None:
+  count = _CPU_DEVICES.value or min(os.cpu_count() or 1, 8)
+  if 'xla_force_host_platform_device_count' in os.environ.get('XLA_FLAGS', ''):
+    return  # Whoever set it meant it.
+  jax.config.update('jax_num_cpu_devices', count)
+
+
+class Progress:
+  """A progress bar with rate and time left; call it with (done, total)."""
+
+  def __init__(self, description: str, unit: str = 'model'):
+    self._description = description
+    self._unit = unit
+    self._bar: tqdm.tqdm | None = None
+
+  def __call__(self, done: int, total: int) -> None:
+    """Moves the bar; the first call says what was done before."""
+    if self._bar is None:
+      self._bar = tqdm.tqdm(
+          desc=self._description,
+          total=total,
+          initial=done,
+          unit=self._unit,
+          mininterval=0.2 if sys.stderr.isatty() else 10.0,
+          dynamic_ncols=True,
+      )
+    self._bar.update(done - self._bar.n)
+    if done >= total:
+      self._bar.close()
+
+
+def print_estimate(pool: recipe_lib.Pool, path: str, num_models: int) -> None:
+  """Prints what filling a store will cost, unless it is full."""
+  store = None
+  if store_lib.exists(path):
+    store = store_lib.OutcomeStore.open(path)
+    if store.num_models >= num_models and not len(store.missing()):
+      print(f'{path} is complete: {store.num_models} models')
+      return
+  print(f'{path}:', collection.estimate(pool, num_models=num_models, store=store))
+
+
+def table(title: str, rows: Mapping[str, Any]) -> None:
+  """Prints one summary table."""
+  width = max(len(name) for name in rows)
+  print(f'\n{title}')
+  for name, value in rows.items():
+    print(f'  {name:<{width}}  {text(value)}')
+
+
+def text(value: Any) -> str:
+  """A number, an interval or a word, short."""
+  if isinstance(value, float):
+    return f'{value:.4g}'
+  if isinstance(value, (list, tuple)) and len(value) == 2:
+    return f'[{text(value[0])}, {text(value[1])}]'
+  return str(value)
+
+
+def write_json(path: str, values: Mapping[str, Any]) -> None:
+  """Writes a result with the flags, versions and commit that made it."""
+  made_by = {
+      'command': ' '.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+      **provenance.record(),
+  }
+  os.makedirs(os.path.dirname(path), exist_ok=True)
+  temporary = f'{path}.tmp'
+  with open(temporary, 'w', encoding='utf-8') as file:
+    json.dump(_plain({**values, 'made_by': made_by}), file, indent=1)
+    file.write('\n')
+  os.replace(temporary, path)
+
+
+def _plain(value: Any) -> Any:
+  """JSON has no NaN: unknown numbers are null."""
+  if isinstance(value, Mapping):
+    return {str(key): _plain(inner) for key, inner in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_plain(inner) for inner in value]
+  if isinstance(value, np.ndarray):
+    return _plain(value.tolist())
+  if isinstance(value, np.generic):
+    return _plain(value.item())
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

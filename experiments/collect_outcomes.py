@@ -1,0 +1,79 @@
+r"""Trains a pool of models on random subsets and stores their outcomes.
+
+  python -m experiments.collect_outcomes --workdir=runs/mlp --model=mlp \
+      --num_models=5000
+
+Safe to kill and to run again: it goes on where it stopped, and ends with the
+same bits. `--dry_run` prints what it would cost. About 1,500 linear or 450 MLP
+models a second on digits, on two cores.
+"""
+
+import dataclasses
+import os
+
+from absl import flags
+import jax
+import numpy as np
+
+from experiments import binary
+from experiments import training_flags
+from jdm import collection
+from jdm import recipe as recipe_lib
+from jdm.training import group as group_lib
+
+_NUM_MODELS = flags.DEFINE_integer('num_models', 1000, 'Rows of the store.')
+_CHUNK = flags.DEFINE_integer('chunk', 256, 'Rows written at once.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Prints the cost and stops.')
+_REPAIR = flags.DEFINE_bool('repair', False, 'Trains damaged chunks again.')
+
+
+def main(workdir: str) -> None:
+  """Collects into `workdir/store`."""
+  path = os.path.join(workdir, 'store')
+  recipe = training_flags.recipe()
+  if training_flags.wants_timed_group():
+    recipe = dataclasses.replace(recipe, group=_timed_group(recipe))
+  pool = recipe_lib.build(recipe)
+  binary.print_estimate(pool, path, _NUM_MODELS.value)
+  if _DRY_RUN.value:
+    return
+  store = collection.collect(
+      pool,
+      path,
+      num_models=_NUM_MODELS.value,
+      chunk=_CHUNK.value,
+      repair=_REPAIR.value,
+      progress=binary.Progress('training'),
+  )
+  binary.table(
+      'Collected',
+      {
+          'store': path,
+          'completed': len(store.completed()),
+          'diverged': len(store.diverged()),
+          'num_train': store.num_train,
+          'outcomes': ', '.join(store.outcomes),
+          'group': store.recipe['group'],
+      },
+  )
+
+
+def _timed_group(recipe: recipe_lib.Recipe) -> int:
+  """Times a few group sizes once, for --group=auto."""
+  key = jax.random.key(recipe.seed)
+
+  def run(group: int) -> None:
+    pool = recipe_lib.build(dataclasses.replace(recipe, group=group))
+    rows = np.arange(group * pool.trainer.num_devices)
+    pool.trainer.train(key, rows, pool.masks(rows))
+
+  chosen, seconds = group_lib.fastest(run)
+  binary.table(
+      f'--group=auto chose {chosen}; pass --group={chosen} from now on',
+      {f'group {size}': f'{s:.2e} s/model' for size, s in seconds.items()},
+  )
+  return chosen
+
+
+if __name__ == '__main__':
+  binary.run(main)

@@ -1,0 +1,133 @@
+"""Flags shared by all binaries that train, and the recipe they describe."""
+
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+from jdm import recipe as recipe_lib
+from jdm.training import sgd
+
+_DATASET = flags.DEFINE_string(
+    'dataset', 'digits', 'Name of a dataset; tfds:NAME for one of TFDS.'
+)
+_DATA_PATH = flags.DEFINE_string('data_path', None, '.npz of --dataset=arrays.')
+_DATA_DIR = flags.DEFINE_string('data_dir', None, 'Folder of idx or TFDS data.')
+_NUM_TRAIN = flags.DEFINE_integer('num_train', None, 'Train examples; all.')
+_NUM_TEST = flags.DEFINE_integer('num_test', None, 'Test examples; all.')
+_MODEL = flags.DEFINE_string('model', 'linear', 'Name of a model.')
+_HIDDEN = flags.DEFINE_list('hidden', None, 'Widths of an mlp, such as 64,64.')
+_RANDOM_INIT = flags.DEFINE_bool(
+    'random_init', None, 'Starts --model=linear from random weights.'
+)
+_SAMPLER = flags.DEFINE_string('sampler', 'fixed_size', 'How subsets are drawn.')
+_ALPHA = flags.DEFINE_float('alpha', 0.5, 'Subset fraction, in (0, 1).')
+_MIN_SIZE = flags.DEFINE_integer(
+    'min_size', None, 'Smallest subset of --sampler=uniform_size; one batch.'
+)
+_STEP = flags.DEFINE_integer(
+    'step', None, 'Growth of --sampler=permutation_prefixes; one batch.'
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of everything random.')
+_OUTCOMES = flags.DEFINE_list('outcomes', None, 'What to read off each model.')
+_TARGETS = flags.DEFINE_list('targets', ['test'], 'test, train, or both.')
+_DTYPE = flags.DEFINE_enum(
+    'dtype', 'float32', ['float32', 'float16'], 'Of stored outcomes.'
+)
+_GROUP = flags.DEFINE_string(
+    'group', '0', 'Models in one vmap: a number, 0 (by rule), or auto (timed).'
+)
+_EPOCHS = flags.DEFINE_integer('epochs', 10, 'Passes over the subset.')
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 50, 'Examples a step.')
+_LEARNING_RATE = flags.DEFINE_float('learning_rate', None, 'Peak; by model.')
+_WEIGHT_DECAY = flags.DEFINE_float('weight_decay', None, 'L2; by model.')
+_MOMENTUM = flags.DEFINE_float('momentum', 0.9, 'Of SGD.')
+_PEAK = flags.DEFINE_float('peak', 0.2, 'Top of the schedule, in [0, 1).')
+_SMOOTHING = flags.DEFINE_float('label_smoothing', 0.0, 'In [0, 1).')
+_OPTIMIZER = flags.DEFINE_string('optimizer', 'sgd', 'Name in optax.')
+_AUGMENTATIONS = flags.DEFINE_list('augmentations', [], 'flip, translate.')
+
+_SIZED = ('fixed_size', 'bernoulli')
+
+
+def recipe(**changes: Any) -> recipe_lib.Recipe:
+  """The recipe that the flags describe, with some fields changed.
+
+  Raises:
+    ValueError: on values out of range; `recipe.build` finds the rest.
+  """
+  training = dict(recipe_lib.TRAINING_DEFAULTS.get(_MODEL.value, {}))
+  if _LEARNING_RATE.value is not None:
+    training['learning_rate'] = _LEARNING_RATE.value
+  if _WEIGHT_DECAY.value is not None:
+    training['weight_decay'] = _WEIGHT_DECAY.value
+  config = sgd.Config(
+      epochs=_EPOCHS.value,
+      batch_size=_BATCH_SIZE.value,
+      momentum=_MOMENTUM.value,
+      peak=_PEAK.value,
+      label_smoothing=_SMOOTHING.value,
+      optimizer=_OPTIMIZER.value,
+      augmentations=tuple(_AUGMENTATIONS.value),
+      **training,
+  )
+  described = recipe_lib.Recipe(
+      dataset=_DATASET.value,
+      dataset_options=_set(
+          data_path=_DATA_PATH.value,
+          data_dir=_DATA_DIR.value,
+          num_train=_NUM_TRAIN.value,
+          num_test=_NUM_TEST.value,
+      ),
+      model=_MODEL.value,
+      model_options=_set(hidden=_widths(), random_init=_RANDOM_INIT.value),
+      sampler=_SAMPLER.value,
+      sampler_options=_sampler_options(),
+      training=config,
+      outcomes=tuple(_OUTCOMES.value or default_outcomes()),
+      targets=tuple(_TARGETS.value),
+      dtype=_DTYPE.value,
+      seed=_SEED.value,
+      group=0 if wants_timed_group() else _group(),
+  )
+  return dataclasses.replace(described, **changes)
+
+
+def default_outcomes() -> tuple[str, ...]:
+  """The margins; predictions where the dataset is known to be regression."""
+  if _DATASET.value == 'diabetes':
+    return ('logits', 'squared_error')
+  return ('soft_margin', 'margin')
+
+
+def wants_timed_group() -> bool:
+  """Whether --group=auto was asked for."""
+  return _GROUP.value == 'auto'
+
+
+def _group() -> int:
+  if not _GROUP.value.isdigit():
+    raise ValueError(f'--group is a number or auto, got {_GROUP.value!r}')
+  return int(_GROUP.value)
+
+
+def _widths() -> list[int] | None:
+  if _HIDDEN.value is None:
+    return None
+  if not all(width.isdigit() and int(width) > 0 for width in _HIDDEN.value):
+    raise ValueError(f'--hidden is a list of widths, got {_HIDDEN.value}')
+  return [int(width) for width in _HIDDEN.value]
+
+
+def _sampler_options() -> dict[str, Any]:
+  if _SAMPLER.value in _SIZED:
+    return {'alpha': _ALPHA.value}
+  if _SAMPLER.value == 'uniform_size':
+    return {'min_size': _MIN_SIZE.value or _BATCH_SIZE.value}
+  if _SAMPLER.value == 'permutation_prefixes':
+    return {'step': _STEP.value or _BATCH_SIZE.value}
+  return {}
+
+
+def _set(**options: Any) -> dict[str, Any]:
+  return {name: value for name, value in options.items() if value is not None}
