@@ -5,7 +5,7 @@ import json
 import math
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app
 from absl import flags
@@ -45,6 +45,8 @@ def run(main: Callable[[str], None]) -> None:
     logging.set_verbosity(logging.WARNING)
     try:
       main(os.path.expanduser(_WORKDIR.value))
+    except store_lib.StoreWriteError as error:  # Not the user's input.
+      _complain(str(error), _FAILURE)
     except ValueError as error:  # Input that the library refused.
       logging.debug('traceback', exc_info=True)
       _complain(str(error))
@@ -58,9 +60,9 @@ def run(main: Callable[[str], None]) -> None:
   app.run(checked, flags_parser=parse)
 
 
-def _complain(message: str) -> None:
+def _complain(message: str, code: int = _BAD_INPUT) -> NoReturn:
   print(f'error: {message}', file=sys.stderr)
-  sys.exit(_BAD_INPUT)
+  sys.exit(code)
 
 
 def _emulate_devices() -> None:

@@ -12,9 +12,18 @@ The rooms, in the order in which data flows through them:
   solvers       the batched LASSO and its certificates
   regressors    masks and outcomes -> Datamodels
   datamodels    predict, save, load
+  recipe        what a pool of models is made by
+  evaluation    scores on models that no fit has seen
   metrics       linear datamodeling score, noise ceiling, errors, intervals
   applications  what datamodels are for
   reports       pictures and pages
 """
 
+from jdm.datamodels import Datamodels
+from jdm.datasets.dataset import Dataset
+from jdm.solvers.moments import Moments
+from jdm.store import OutcomeStore
+
 __version__ = '0.1.0'
+
+__all__ = ['Datamodels', 'Dataset', 'Moments', 'OutcomeStore', '__version__']

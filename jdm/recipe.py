@@ -287,6 +287,13 @@ def given_masks(pool: Pool, masks: np.ndarray) -> Pool:
   )
 
 
+def heldout(pool: Pool, replicate: int = 0) -> Pool:
+  """The same pool at ids that no fit may use; see `HELDOUT_FIRST_ID`."""
+  changes = {'first_id': HELDOUT_FIRST_ID, 'replicate': replicate}
+  description = {**pool.description, **changes}
+  return dataclasses.replace(pool, description=description, **changes)
+
+
 def default_group(platform: str) -> int:
   """Group size for a `train_one` about which nothing is known."""
   return _DEFAULT_GROUP.get(platform, _DEFAULT_GROUP_ON_ACCELERATOR)

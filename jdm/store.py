@@ -31,6 +31,10 @@ class StoreError(ValueError):
   """A store that cannot be created, opened, read or written; says why."""
 
 
+class StoreWriteError(StoreError, OSError):
+  """Writing failed half-way (a full disk, say); completed rows are safe."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Damage:
   """A piece of a store that cannot be trusted.
@@ -240,7 +244,7 @@ class OutcomeStore:
         self._files().write(name, json.dumps(record).encode()).result()
       self._at('completed', rows).write(True).result()
     except Exception as error:
-      raise StoreError(
+      raise StoreWriteError(
           f'could not write rows {rows[0]} to {rows[-1]} of {self.path}:'
           f' {_reason(error)}. Rows completed before are safe; make room and'
           ' run the same command again.'

@@ -157,6 +157,18 @@ def counterfactuals(
   )
 
 
+def default_sizes(num_train: int) -> list[int]:
+  """Sizes that double from 5 up to a fifth of the training set."""
+  sizes = [5 * 2**power for power in range(20) if 25 * 2**power <= num_train]
+  return sizes or [1]
+
+
+def random_targets(num_targets: int, count: int, seed: int = 0) -> np.ndarray:
+  """Chooses up to `count` targets at random, ascending."""
+  rng = np.random.default_rng(seed)
+  return np.sort(rng.permutation(num_targets)[:count])
+
+
 def agreement(
     predicted: np.ndarray, observed: np.ndarray, ceiling: float = float('nan')
 ) -> Agreement:

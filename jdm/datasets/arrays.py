@@ -184,7 +184,9 @@ def _pixel_table(name: str, pixels: np.ndarray) -> np.ndarray:
   values = np.arange(256)
   # In blocks, because bincount converts what it counts to 64 bits.
   blocks = np.array_split(pixels, -(-pixels.size // 2**24))
-  counts = sum(np.bincount(block.ravel(), minlength=256) for block in blocks)
+  counts = np.zeros(256, np.int64)
+  for block in blocks:
+    counts += np.bincount(block.ravel(), minlength=256)
   total = int(counts.sum())
   first = int(counts @ values)
   second = int(counts @ values**2)

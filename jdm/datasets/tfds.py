@@ -85,8 +85,6 @@ def _open_builder(name: str, data_dir: str | pathlib.Path | None) -> Any:
   """Returns a builder whose files are on disk."""
   tfds = _import_tfds()
   folder = None if data_dir is None else pathlib.Path(data_dir).expanduser()
-  if folder is not None and not folder.is_dir():
-    raise ValueError(f'Dataset tfds:{name}: data_dir {folder} is no folder.')
   if folder is not None and (folder / 'dataset_info.json').is_file():
     builder = tfds.builder_from_directory(folder)
     if builder.name != name.split(':')[0].split('/')[0]:
@@ -170,8 +168,14 @@ def _read_split(
   if num is not None and num < 1:
     raise ValueError(f'{where}: expected at least 1 example, got {num}.')
   rows = list(itertools.islice(_rows(builder, split), num))
-  if not rows or (num is not None and len(rows) < num):
-    raise ValueError(f'{where} has {len(rows)} examples, asked for {num}.')
+  expected = num
+  if num is None and known:
+    # A file cut off between two records looks like a shorter file.
+    expected = builder.info.splits[split].num_examples
+  if not rows or (expected is not None and len(rows) != expected):
+    raise ValueError(
+        f'{where} has {len(rows)} examples on disk, expected {expected}.'
+    )
   columns = []
   for key in keys:
     values = [np.asarray(row[key]) for row in rows]

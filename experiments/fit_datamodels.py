@@ -1,0 +1,87 @@
+r"""Fits one datamodel to every target of a pool.
+
+  python -m experiments.fit_datamodels --workdir=runs/mlp
+
+Reads `WORKDIR/store`, chooses each target's penalty on the last `--num_val`
+completed models, fits again on all of them, and writes
+`WORKDIR/datamodels_REGRESSOR_TARGETS.npz` and `fit.json`. On digits (1,500
+train, 297 targets) the LASSO takes 30 CPU seconds on 2,000 models and 10 on
+5,000: the more models, the easier the problem.
+"""
+
+import os
+import time
+
+from absl import flags
+import numpy as np
+
+from experiments import binary
+from experiments import workdir as workdir_lib
+from jdm import datamodels as datamodels_lib
+from jdm import store as store_lib
+
+_OUTCOME = flags.DEFINE_string(
+    'outcome', None, 'Which outcome; by default the first of the store.'
+)
+_REGRESSOR = flags.DEFINE_string('regressor', 'lasso', 'Name of a regressor.')
+_TARGETS = flags.DEFINE_enum(
+    'targets',
+    'test',
+    ['test', 'train'],
+    'Which targets. Train targets are fitted from the models that did not train'
+    ' on them (LASSO only).',
+)
+_NUM_VAL = flags.DEFINE_integer(
+    'num_val', None, 'Validation models, the last ones; a fifth.'
+)
+_NUM_MODELS = flags.DEFINE_integer(
+    'num_models', None, 'Uses only the first models, validation included.'
+)
+_TOL = flags.DEFINE_float('tol', 1e-4, 'Duality gap, relative, of the LASSO.')
+
+
+def main(workdir: str) -> None:
+  """Fits, and writes the datamodels and a summary."""
+  store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
+  outcome = _OUTCOME.value or workdir_lib.first_outcome(store)
+  rows = store.completed()[: _NUM_MODELS.value]
+  start, cpu = time.perf_counter(), time.process_time()
+  fitted = workdir_lib.fit(
+      store,
+      rows,
+      regressor=_REGRESSOR.value,
+      outcome=outcome,
+      targets=_TARGETS.value,
+      num_val=_NUM_VAL.value,
+      tol=_TOL.value,
+      progress=binary.Progress('fitting', 'target'),
+  )
+  name = f'datamodels_{_REGRESSOR.value}_{_TARGETS.value}.npz'
+  path = os.path.join(workdir, name)
+  datamodels_lib.save(path, fitted)
+  summary = {
+      'regressor': _REGRESSOR.value,
+      'outcome': outcome,
+      'targets': _TARGETS.value,
+      'num_fit': len(fitted.fit_ids),
+      'num_val': len(fitted.val_ids),
+      'num_diverged': len(store.diverged()),
+      'num_targets': fitted.num_targets,
+      'num_train': fitted.num_train,
+      'alpha': fitted.alpha,
+      'max_gap': float(np.max(fitted.gap)),
+      'mean_nnz': float(np.mean(fitted.nnz)),
+      'val_mse': float(np.mean(fitted.val_mse)),
+      'seconds': time.perf_counter() - start,
+      'cpu_seconds': time.process_time() - cpu,
+      'fit_ids': np.asarray(fitted.fit_ids),
+      'val_ids': np.asarray(fitted.val_ids),
+      'datamodels': name,
+  }
+  binary.write_json(os.path.join(workdir, 'fit.json'), summary)
+  shown = {k: v for k, v in summary.items() if not k.endswith('_ids')}
+  binary.table('Fitted', shown)
+
+
+if __name__ == '__main__':
+  binary.run(main)

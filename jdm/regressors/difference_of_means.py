@@ -1,0 +1,97 @@
+"""Differences of means: the empirical influence of each example."""
+
+from typing import Any
+
+import numpy as np
+
+from jdm import datamodels as datamodels_lib
+from jdm.regressors import observations as observations_lib
+from jdm.solvers import moments as moments_lib
+
+_WHO = 'difference_of_means.fit'
+
+
+def fit(
+    masks: Any,
+    outcomes: Any,
+    *,
+    num_val: int | None = None,
+    val_masks: Any = None,
+    val_outcomes: Any = None,
+    refit: bool = True,
+    alpha: float | None = None,
+    target_ids: Any = None,
+    train_ids: Any = None,
+    model_ids: Any = None,
+    outcome: str = '',
+) -> datamodels_lib.Datamodels:
+  """Estimates, pair by pair, what an example does to a target's outcome.
+
+  The weight of example i for target j is the mean outcome of the models that
+  trained on i minus that of the models that did not. The intercept makes the
+  predictions right on average. An example that is in every model or in none
+  has weight 0, with a warning.
+
+  Args:
+    masks: bool `[num_models, num_train]` or `subsets.PackedMasks`; row i is
+      model i's training set.
+    outcomes: `[num_models, num_targets]`, finite.
+    num_val: how many of the last rows are for validation; none by default.
+      They only give `val_mse`.
+    val_masks: bool `[num_val, num_train]`, validation models of their own.
+    val_outcomes: `[num_val, num_targets]`.
+    refit: whether to fit again to the models of both kinds.
+    alpha: subset fraction to note; by default the mean of `masks`.
+    target_ids: int `[num_targets]` to note.
+    train_ids: int `[num_train]` to note.
+    model_ids: int `[num_models]` to note; row numbers by default.
+    outcome: name to note.
+
+  Returns:
+    Datamodels.
+
+  Raises:
+    ValueError: if shapes, dtypes, values or options do not make sense.
+
+  References:
+    Feldman and Zhang, `What neural networks memorize and why
+    <https://arxiv.org/abs/2008.03703>`_, 2020, §2.
+  """
+  observations = observations_lib.split(
+      _WHO,
+      masks,
+      outcomes,
+      num_val=num_val,
+      val_masks=val_masks,
+      val_outcomes=val_outcomes,
+      model_ids=model_ids,
+      choose=False,
+  )
+  weights, bias, val_mse = observations_lib.solve_and_validate(
+      observations, _solve, refit=refit
+  )
+  return observations_lib.to_datamodels(
+      observations,
+      weights=weights,
+      bias=bias,
+      val_mse=val_mse,
+      regressor='difference_of_means',
+      outcome=outcome,
+      alpha=alpha,
+      train_ids=train_ids,
+      target_ids=target_ids,
+      refitted=refit,
+  )
+
+
+def _solve(
+    masks: np.ndarray, outcomes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Weights and intercepts, float64."""
+  moments = moments_lib.of(masks, outcomes)
+  held = np.diagonal(moments.counts)[:, None]
+  left = moments.num_models - held
+  inside = moments.cross / np.maximum(held, 1)
+  outside = (moments.outcome_sum[None] - moments.cross) / np.maximum(left, 1)
+  weights = np.where((held > 0) & (left > 0), inside - outside, 0.0)
+  return weights, moments.mean_outcome() - moments.mean_mask() @ weights

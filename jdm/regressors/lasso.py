@@ -1,0 +1,164 @@
+"""LASSO datamodels: the penalty of each target chosen on validation models."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from absl import logging
+import numpy as np
+
+from jdm import datamodels as datamodels_lib
+from jdm.regressors import observations as observations_lib
+from jdm.solvers import direct
+from jdm.solvers import moments as moments_lib
+from jdm.solvers import path as path_lib
+
+_WHO = 'lasso.fit'
+
+
+def fit(
+    masks: Any,
+    outcomes: Any,
+    *,
+    num_val: int | None = None,
+    val_masks: Any = None,
+    val_outcomes: Any = None,
+    lam: Any = None,
+    num_lams: int = 30,
+    min_ratio: float = 1e-2,
+    tol: float = 1e-4,
+    refit: bool = True,
+    own_ids: Any = None,
+    alpha: float | None = None,
+    target_ids: Any = None,
+    train_ids: Any = None,
+    model_ids: Any = None,
+    outcome: str = '',
+    progress: Callable[[int, int], None] | None = None,
+) -> datamodels_lib.Datamodels:
+  """Fits a sparse linear datamodel to each target.
+
+  Minimizes (1/2m) ||y - X w - b||^2 + lam ||w||_1 over w and b, with X the raw
+  0/1 masks; lam has the scaling of scikit-learn's `Lasso(alpha=lam)`. Each
+  target's lam is the one of its own grid with the lowest squared error on
+  validation models.
+
+  Args:
+    masks: bool `[num_models, num_train]` or `subsets.PackedMasks`; row i is
+      model i's training set.
+    outcomes: `[num_models, num_targets]`, finite.
+    num_val: how many of the last rows are for validation; by default a fifth,
+      at least one. Unused if `lam` or `val_masks` is given.
+    val_masks: bool `[num_val, num_train]`, validation models of their own.
+    val_outcomes: `[num_val, num_targets]`.
+    lam: a penalty or `[num_targets]` penalties; then nothing is chosen.
+    num_lams: penalties tried, evenly in the log below each target's largest
+      useful one.
+    min_ratio: of the smallest penalty to the largest.
+    tol: bound of the duality gap, relative to ||y - mean(y)||^2 / (2m).
+    refit: whether to fit again, at the penalties chosen, to the models of both
+      kinds (as the paper does).
+    own_ids: int `[num_targets]`, the column of `masks` that is the target
+      itself, -1 for none. A target is then fitted to, and validated on, the
+      models that did not train on it, and its own weight is 0.
+    alpha: subset fraction to note; by default the mean of `masks`.
+    target_ids: int `[num_targets]` to note.
+    train_ids: int `[num_train]` to note.
+    model_ids: int `[num_models]` to note; row numbers by default.
+    outcome: name to note.
+    progress: called with the number of targets solved and in all.
+
+  Returns:
+    Datamodels. `gap` is that of the weights returned, in float64; a target that
+    missed `tol` is reported by a warning. float32, or float64 for `tol` below
+    1e-6, which float32 cannot express.
+
+  Raises:
+    ValueError: if shapes, dtypes, values or options do not make sense.
+
+  References:
+    Ilyas et al., `Datamodels <https://arxiv.org/abs/2202.00622>`_, 2022, §2.
+  """
+  observations = observations_lib.split(
+      _WHO,
+      masks,
+      outcomes,
+      num_val=num_val,
+      val_masks=val_masks,
+      val_outcomes=val_outcomes,
+      model_ids=model_ids,
+      choose=lam is None,
+  )
+  if not tol > 0:
+    raise ValueError(f'`{_WHO}` expects tol above 0, got {tol}.')
+  options = {'tol': tol, 'dtype': 'float32' if tol >= 1e-6 else 'float64'}
+  solve = functools.partial(_solve, own_ids=own_ids)
+  val_mse = None
+  if lam is not None:
+    lams = observations_lib.penalties(_WHO, lam, observations.num_targets)
+    pair = (
+        observations.joined()
+        if refit
+        else (
+            observations.masks,
+            observations.outcomes,
+        )
+    )
+    result = solve(*pair, lams=lams[None], progress=progress, **options)
+  else:
+    result = solve(
+        observations.masks,
+        observations.outcomes,
+        num_lams=num_lams,
+        min_ratio=min_ratio,
+        val_masks=observations.val_masks,
+        val_outcomes=observations.val_outcomes,
+        progress=progress,
+        **options,
+    )
+    val_mse = result.val_mse
+    if refit:
+      result = solve(
+          *observations.joined(),
+          lams=result.lam[None],
+          start=result.weights,
+          **options,
+      )
+  _report(result, tol)
+  return observations_lib.to_datamodels(
+      observations,
+      weights=result.weights,
+      bias=result.bias,
+      lam=result.lam,
+      gap=result.gap,
+      val_mse=val_mse,
+      regressor='lasso',
+      outcome=outcome,
+      alpha=alpha,
+      train_ids=train_ids,
+      target_ids=target_ids,
+      refitted=refit,
+  )
+
+
+def _solve(masks, outcomes, *, own_ids, **options) -> path_lib.LassoPath:
+  """Takes the cheaper route, or the only one."""
+  num_models, num_train = masks.shape
+  if own_ids is None and 2 * num_models >= num_train:
+    return path_lib.lasso_path(moments_lib.of(masks, outcomes), **options)
+  return direct.lasso_path(masks, outcomes, own_ids=own_ids, **options)
+
+
+def _report(result: path_lib.LassoPath, tol: float) -> None:
+  """Warns of targets that missed the tolerance."""
+  missed = int(np.sum(~result.converged))
+  if missed:
+    logging.warning(
+        '`%s`: %d of %d targets missed the tolerance %g; their largest relative'
+        ' gap is %.2g. `Datamodels.gap` has each.',
+        _WHO,
+        missed,
+        len(result.converged),
+        tol,
+        result.gap.max(),
+    )

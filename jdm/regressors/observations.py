@@ -1,0 +1,279 @@
+"""What regressors are given: masks and outcomes, checked, as host arrays."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from absl import logging
+import numpy as np
+
+from jdm import datamodels as datamodels_lib
+from jdm.solvers import moments as moments_lib
+
+_VAL_FRACTION = 0.2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Observations:
+  """Models to fit, and models to choose the penalty by.
+
+  Attributes:
+    who: the regressor, for messages.
+    masks: bool `[num_fit, num_train]`.
+    outcomes: `[num_fit, num_targets]`.
+    val_masks: bool `[num_val, num_train]`; no rows without validation.
+    val_outcomes: `[num_val, num_targets]`.
+    fit_ids: int `[num_fit]`.
+    val_ids: int `[num_val]`.
+  """
+
+  who: str
+  masks: np.ndarray
+  outcomes: np.ndarray
+  val_masks: np.ndarray
+  val_outcomes: np.ndarray
+  fit_ids: np.ndarray
+  val_ids: np.ndarray
+
+  @property
+  def num_train(self) -> int:
+    """Training examples."""
+    return self.masks.shape[1]
+
+  @property
+  def num_targets(self) -> int:
+    """Targets."""
+    return self.outcomes.shape[1]
+
+  def joined(self) -> tuple[np.ndarray, np.ndarray]:
+    """Masks and outcomes of fit and validation models together."""
+    masks = np.concatenate([self.masks, self.val_masks])
+    return masks, np.concatenate([self.outcomes, self.val_outcomes])
+
+
+def _check_pair(who: str, masks: Any, outcomes: Any, kind: str = ''):
+  """Host arrays of masks and outcomes, or an error that says what is wrong."""
+  try:
+    masks = moments_lib.unpack(masks)
+  except ValueError as error:
+    raise ValueError(f'`{who}`: {kind}{error}') from error
+  outcomes = np.asarray(outcomes)
+  if outcomes.ndim != 2 or len(outcomes) != len(masks):
+    raise ValueError(
+        f'`{who}` expects {kind}outcomes of shape [{len(masks)}, num_targets],'
+        f' a row for each mask, got {outcomes.shape}; for one target pass'
+        ' `outcomes[:, None]`.'
+    )
+  if not np.issubdtype(outcomes.dtype, np.floating):
+    if not np.issubdtype(outcomes.dtype, np.integer) and outcomes.dtype != bool:
+      raise ValueError(
+          f'`{who}` expects real {kind}outcomes, got {outcomes.dtype}.'
+      )
+    outcomes = outcomes.astype(np.float32)
+  bad = np.sum(~np.isfinite(outcomes).all(axis=1))
+  if bad:
+    raise ValueError(
+        f'`{who}` got {bad} of {len(outcomes)} {kind}rows with outcomes that'
+        ' are not finite; drop the models that diverged:'
+        ' `keep = np.isfinite(outcomes).all(axis=1)`.'
+    )
+  return masks, outcomes
+
+
+def _check_columns(who: str, masks: np.ndarray) -> None:
+  """Warns of examples that are in all models or in none."""
+  held = masks.sum(axis=0)
+  constant = int(np.sum((held == 0) | (held == len(masks))))
+  if constant == masks.shape[1]:
+    raise ValueError(
+        f'`{who}` expects masks that differ between models, got'
+        f' {len(masks)} models with the same training set.'
+    )
+  if constant:
+    logging.warning(
+        '`%s`: %d of %d examples are in every model or in none; nothing can'
+        ' be said of them and their weights are 0.',
+        who,
+        constant,
+        masks.shape[1],
+    )
+
+
+def _ids(who: str, name: str, ids: Any, count: int) -> np.ndarray:
+  """Ids as int64 of the expected length; positions if None."""
+  if ids is None:
+    return np.arange(count)
+  ids = np.asarray(ids)
+  if ids.shape != (count,) or not np.issubdtype(ids.dtype, np.integer):
+    raise ValueError(
+        f'`{who}` expects {name} to be {count} integers, got {ids.dtype} of'
+        f' shape {ids.shape}.'
+    )
+  return ids.astype(np.int64)
+
+
+def _num_val(who: str, num_val: int | None, num_rows: int) -> int:
+  if num_val is None:
+    num_val = max(1, int(_VAL_FRACTION * num_rows))
+  if not 1 <= num_val <= num_rows - 2:
+    raise ValueError(
+        f'`{who}` expects num_val from 1 to {num_rows - 2}: of'
+        f' {num_rows} models 2 or more must be left to fit, got num_val ='
+        f' {num_val}; train more models, or pass `lam` to choose nothing.'
+    )
+  return num_val
+
+
+def split(
+    who: str,
+    masks: Any,
+    outcomes: Any,
+    *,
+    num_val: int | None = None,
+    val_masks: Any = None,
+    val_outcomes: Any = None,
+    model_ids: Any = None,
+    choose: bool = True,
+) -> Observations:
+  """Checks what a regressor is given and sets validation models apart.
+
+  Args:
+    who: the function that complains.
+    masks: bool `[num_models, num_train]` or `subsets.PackedMasks`.
+    outcomes: `[num_models, num_targets]`, finite.
+    num_val: the last rows are for validation; by default a fifth of them, if
+      no validation models are given and something is to be chosen.
+    val_masks: bool `[num_val, num_train]`, instead of `num_val`.
+    val_outcomes: `[num_val, num_targets]`.
+    model_ids: int `[num_models]`; row numbers by default.
+    choose: whether anything is chosen on validation models.
+
+  Returns:
+    The observations.
+
+  Raises:
+    ValueError: if anything does not fit; the message says what to do.
+  """
+  masks, outcomes = _check_pair(who, masks, outcomes)
+  ids = _ids(who, 'model_ids', model_ids, len(masks))
+  if len(masks) < 2:
+    raise ValueError(f'`{who}` expects 2 models or more, got {len(masks)}.')
+  given = val_masks is not None or val_outcomes is not None
+  if given and num_val is not None:
+    raise ValueError(
+        f'`{who}` expects num_val or val_masks with val_outcomes, not both.'
+    )
+  if given:
+    if val_masks is None or val_outcomes is None:
+      raise ValueError(f'`{who}` expects val_masks and val_outcomes together.')
+    val_masks, val_outcomes = _check_pair(
+        who, val_masks, val_outcomes, 'validation '
+    )
+    widths = masks.shape[1], outcomes.shape[1]
+    if (val_masks.shape[1], val_outcomes.shape[1]) != widths:
+      raise ValueError(
+          f'`{who}` expects validation models of {widths[0]} examples and'
+          f' {widths[1]} targets, got {val_masks.shape[1]} and'
+          f' {val_outcomes.shape[1]}.'
+      )
+    if not len(val_masks):
+      raise ValueError(f'`{who}` got validation arrays without a row.')
+    fit_rows, val_ids = len(masks), np.zeros(0, np.int64)
+  else:
+    count = _num_val(who, num_val, len(masks)) if choose or num_val else 0
+    fit_rows = len(masks) - count
+    val_masks, val_outcomes = masks[fit_rows:], outcomes[fit_rows:]
+    val_ids = ids[fit_rows:]
+  _check_columns(who, masks[:fit_rows])
+  return Observations(
+      who=who,
+      masks=masks[:fit_rows],
+      outcomes=outcomes[:fit_rows],
+      val_masks=val_masks,
+      val_outcomes=val_outcomes,
+      fit_ids=ids[:fit_rows],
+      val_ids=val_ids,
+  )
+
+
+def penalties(who: str, lam: Any, num_targets: int) -> np.ndarray:
+  """A given penalty as float64 `[num_targets]`, checked to be positive."""
+  lam = np.asarray(lam, np.float64)
+  if lam.shape not in ((), (num_targets,)):
+    raise ValueError(
+        f'`{who}` expects lam to be a number or [{num_targets}], got shape'
+        f' {lam.shape}.'
+    )
+  if not (np.isfinite(lam) & (lam > 0)).all():
+    raise ValueError(
+        f'`{who}` expects lam above 0; without a penalty use'
+        ' `regressors.least_squares`.'
+    )
+  return np.broadcast_to(lam, (num_targets,)).copy()
+
+
+def solve_and_validate(
+    observations: Observations,
+    solve: Callable[..., tuple[np.ndarray, np.ndarray]],
+    *,
+    refit: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+  """Fits what has no penalty to choose.
+
+  Args:
+    observations: models to fit and to validate on.
+    solve: `(masks, outcomes) -> (weights, bias)`.
+    refit: whether to fit the models of both kinds in the end.
+
+  Returns:
+    Weights (float32), biases, and validation errors if there are such models.
+  """
+  weights, bias = solve(observations.masks, observations.outcomes)
+  val_mse = None
+  if len(observations.val_masks):
+    predicted = observations.val_masks @ weights + bias[None]
+    val_mse = np.mean((observations.val_outcomes - predicted) ** 2, axis=0)
+    if refit:
+      weights, bias = solve(*observations.joined())
+  return weights.astype(np.float32), bias, val_mse
+
+
+def to_datamodels(
+    observations: Observations,
+    *,
+    weights: np.ndarray,
+    bias: np.ndarray,
+    lam: np.ndarray | None = None,
+    gap: np.ndarray | None = None,
+    val_mse: np.ndarray | None = None,
+    regressor: str,
+    outcome: str = '',
+    alpha: float | None = None,
+    train_ids: Any = None,
+    target_ids: Any = None,
+    refitted: bool = False,
+) -> datamodels_lib.Datamodels:
+  """Puts a result together; `refitted` on validation models as well."""
+  who, num_targets = observations.who, observations.num_targets
+  zeros = np.zeros(num_targets, np.float32)
+  fit_ids, val_ids = observations.fit_ids, observations.val_ids
+  if refitted:
+    fit_ids = np.concatenate([fit_ids, val_ids])
+  if alpha is None:
+    alpha = float(observations.masks.mean())
+  missing = np.full(num_targets, np.nan, np.float32)
+  return datamodels_lib.Datamodels(
+      weights=weights,
+      bias=np.asarray(bias, weights.dtype),
+      lam=zeros if lam is None else np.asarray(lam, np.float64),
+      gap=zeros if gap is None else np.asarray(gap, np.float64),
+      nnz=np.count_nonzero(weights, axis=0).astype(np.int32),
+      val_mse=missing if val_mse is None else np.asarray(val_mse, np.float32),
+      train_ids=_ids(who, 'train_ids', train_ids, observations.num_train),
+      target_ids=_ids(who, 'target_ids', target_ids, num_targets),
+      fit_ids=fit_ids,
+      val_ids=val_ids,
+      alpha=float(alpha),
+      regressor=regressor,
+      outcome=outcome,
+  )

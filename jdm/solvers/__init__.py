@@ -1,0 +1,16 @@
+"""Batched linear solvers and their certificates; they know nothing of models.
+
+moments        exact sufficient statistics, streamed
+path           LASSO paths of all targets from the moments
+direct         the same from the masks, for few models or rows left out
+proximal       the solver beneath `path`
+extrapolation  Anderson acceleration
+certificate    duality gaps
+precision      float64 inside a scope
+"""
+
+from jdm.solvers.moments import Moments
+from jdm.solvers.path import LassoPath
+from jdm.solvers.path import lasso_path
+
+__all__ = ['LassoPath', 'Moments', 'lasso_path']

@@ -1,0 +1,430 @@
+"""LASSO paths of all targets from the moments alone."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdm.solvers import certificate
+from jdm.solvers import moments as moments_lib
+from jdm.solvers import proximal
+from jdm.solvers import tiles
+
+# Rounding of float32 products reaches the certificate below this.
+_NARROW_TOL = 1e-5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LassoPath:
+  """Solutions of (1/2m) ||y - X w - b||^2 + lam ||w||_1, on 0/1 masks X.
+
+  With `keep='best'` one penalty of each target is kept; with `keep='all'` the
+  first six fields have a leading axis `num_lams`.
+
+  Attributes:
+    weights: `[num_train, num_targets]`, outcome units per inclusion.
+    bias: float64 `[num_targets]`, outcome units.
+    lam: float64 `[num_targets]`, the penalties.
+    gap: float64 `[num_targets]`, duality gap of `weights` as they are here,
+      over ||y - mean(y)||^2 / (2m).
+    nnz: int32 `[num_targets]`, weights that are not 0.
+    converged: bool `[num_targets]`, whether the gap is within 1.1 times the
+      tolerance.
+    val_mse: float64 `[num_targets]`, at the penalty kept; NaN without
+      validation models or with `keep='all'`.
+    lams: float64 `[num_lams, num_targets]`.
+    val_mse_path: float64 `[num_lams, num_targets]`; NaN without validation.
+    num_epochs: int32 `[num_targets]`, sweeps over the whole path.
+  """
+
+  weights: np.ndarray
+  bias: np.ndarray
+  lam: np.ndarray
+  gap: np.ndarray
+  nnz: np.ndarray
+  converged: np.ndarray
+  val_mse: np.ndarray
+  lams: np.ndarray
+  val_mse_path: np.ndarray
+  num_epochs: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """How paths are followed; `lasso_path` documents each."""
+
+  lams: np.ndarray | None = None
+  num_lams: int = 30
+  min_ratio: float = 1e-2
+  tol: float = 1e-4
+  val_masks: Any = None
+  val_outcomes: np.ndarray | None = None
+  keep: str = 'best'
+  start: np.ndarray | None = None
+  dtype: str = 'float32'
+  certify: bool = True
+  tile: int | None = None
+  block: int | None = None
+  max_epochs: int = 5000
+  devices: Sequence[jax.Device] | None = None
+  progress: Callable[[int, int], None] | None = None
+
+  def local_devices(self) -> Sequence[jax.Device]:
+    """The devices to use."""
+    return self.devices or jax.local_devices()
+
+  def narrow(self) -> str:
+    """The dtype of matrix products that can certify the tolerance."""
+    return 'float32' if self.tol >= _NARROW_TOL else 'float64'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+  """What every route knows of its targets.
+
+  Attributes:
+    cross: float64 `[num_train, num_targets]`, Xc'yc / m.
+    variance: float64 `[num_targets]`, ||yc||^2 / m.
+    mean_masks: float64 `[num_targets, num_train]`.
+    mean_outcome: float64 `[num_targets]`.
+    num_models: smallest number of models that a target is fitted to.
+  """
+
+  cross: np.ndarray
+  variance: np.ndarray
+  mean_masks: np.ndarray
+  mean_outcome: np.ndarray
+  num_models: int
+
+  def scale(self) -> np.ndarray:
+    """A power of two near each standard deviation: scaling by it is exact."""
+    deviation = np.sqrt(np.where(self.variance > 0, self.variance, 1))
+    return np.exp2(np.round(np.log2(deviation)))
+
+
+def lam_grid(
+    lam_max: np.ndarray, *, num_lams: int = 30, min_ratio: float = 1e-2
+) -> np.ndarray:
+  """Penalties from lam_max down to min_ratio * lam_max, evenly in the log.
+
+  Args:
+    lam_max: `[num_targets]`, the smallest penalty at which all weights are 0:
+      max_j |Xc'yc / m|_j.
+    num_lams: how many.
+    min_ratio: of the last to the first.
+
+  Returns:
+    float64 `[num_lams, num_targets]`.
+  """
+  exponents = np.arange(num_lams) / max(num_lams - 1, 1)
+  return lam_max[None] * (min_ratio**exponents)[:, None]
+
+
+def _resolve_lams(options: Options, summary: Summary) -> np.ndarray:
+  """Penalties as float64 [num_lams, num_targets], checked."""
+  lams, cross, variance = options.lams, summary.cross, summary.variance
+  num_lams, min_ratio = options.num_lams, options.min_ratio
+  num_targets = cross.shape[1]
+  if lams is None:
+    if num_lams < 1 or not 0 < min_ratio < 1:
+      raise ValueError(
+          '`lasso_path` expects num_lams >= 1 and 0 < min_ratio < 1, got'
+          f' {num_lams} and {min_ratio}.'
+      )
+    # The floor is for an outcome that no mask correlates with.
+    lam_max = np.maximum(np.abs(cross).max(axis=0), 1e-12 * np.sqrt(variance))
+    return lam_grid(lam_max, num_lams=num_lams, min_ratio=min_ratio)
+  lams = np.asarray(lams, np.float64)
+  if lams.ndim == 1:
+    lams = np.repeat(lams[:, None], num_targets, axis=1)
+  if lams.ndim != 2 or not len(lams) or lams.shape[1] != num_targets:
+    raise ValueError(
+        '`lasso_path` expects lams of shape [num_lams] or [num_lams,'
+        f' {num_targets}], got {lams.shape}.'
+    )
+  if not (np.isfinite(lams) & ((lams > 0) | (variance == 0)[None])).all():
+    raise ValueError(
+        '`lasso_path` expects penalties above 0; without a penalty use'
+        ' `regressors.least_squares`.'
+    )
+  if (np.diff(lams, axis=0) > 0).any():
+    raise ValueError('`lasso_path` expects penalties in decreasing order.')
+  return lams
+
+
+def _default_tile(num_targets, devices):
+  """Targets at once that suit a device."""
+  tile = 100 if devices[0].platform == 'cpu' else 1024
+  return max(1, min(tile, -(-num_targets // len(devices))))
+
+
+def block_size(options: Options, num_train: int) -> int:
+  """Coordinates at once: as asked, or what suits the device."""
+  block = options.block
+  if block is None:
+    on_cpu = options.local_devices()[0].platform == 'cpu'
+    # Beyond a seventh of the problem they cost more epochs than they save.
+    block = min(128 if on_cpu else 1024, max(num_train // 7, 8))
+  return min(block, num_train)
+
+
+def _check_validation(shape, val_masks, val_outcomes, keep, num_lams):
+  """Validation arrays on the host, or raises; shape is that of weights."""
+  if keep not in ('best', 'all'):
+    raise ValueError(
+        f"`lasso_path` expects keep 'best' or 'all', got {keep!r}."
+    )
+  if (val_masks is None) != (val_outcomes is None):
+    raise ValueError(
+        '`lasso_path` expects both val_masks and val_outcomes, or neither.'
+    )
+  if val_masks is None:
+    if keep == 'best' and num_lams > 1:
+      raise ValueError(
+          "`lasso_path` with keep='best' expects val_masks and val_outcomes to"
+          " choose by; pass them, keep='all', or one penalty."
+      )
+    return None
+  val_masks = moments_lib.unpack(val_masks)
+  val_outcomes = np.asarray(val_outcomes, np.float64)
+  num_val = len(val_masks)
+  expected = (num_val, shape[0]), (num_val, shape[1])
+  if (val_masks.shape, val_outcomes.shape) != expected or not num_val:
+    raise ValueError(
+        '`lasso_path` expects at least one validation model, masks of shape'
+        f' [num_val, {shape[0]}] and outcomes [num_val,'
+        f' {shape[1]}], got {val_masks.shape} and'
+        f' {val_outcomes.shape}.'
+    )
+  return val_masks, val_outcomes
+
+
+def _validation(options, summary, scale, counted):
+  """Validation models in units of each target's scale, or None."""
+  arrays = _check_validation(
+      summary.cross.shape,
+      options.val_masks,
+      options.val_outcomes,
+      options.keep,
+      options.num_lams if options.lams is None else len(options.lams),
+  )
+  if arrays is None:
+    return None
+  masks, outcomes = arrays
+  centred = (outcomes - summary.mean_outcome[None]) / scale[None]
+  if counted is None:
+    counted = np.broadcast_to(True, centred.T.shape)
+  return tiles.Validation(
+      masks=masks,
+      outcomes=np.ascontiguousarray(centred.T),
+      mean_masks=summary.mean_masks,
+      counted=counted,
+  )
+
+
+def follow(
+    summary: Summary,
+    options: Options,
+    make_route: Callable[..., tiles.Route],
+    certify: Callable[..., np.ndarray],
+    counted: np.ndarray | None = None,
+) -> LassoPath:
+  """Solves all targets by one of the routes.
+
+  Args:
+    summary: of the targets.
+    options: how.
+    make_route: `(start, scale) -> route`, with start `[num_targets, num_train]`
+      in units of scale, or None.
+    certify: `(weights, lam) -> relative gaps`, of weights
+      `[num_kept, num_train, num_targets]`.
+    counted: bool `[num_targets, num_val]`, validation models that count.
+
+  Returns:
+    The path.
+  """
+  scale = summary.scale()
+  lams = _resolve_lams(options, summary)
+  start = options.start
+  if start is not None:
+    start = np.ascontiguousarray((np.asarray(start) / scale[None]).T)
+  devices = options.local_devices()
+  overdetermined = summary.num_models > 2 * len(summary.cross)
+  plan = tiles.Plan(
+      cross=np.ascontiguousarray((summary.cross / scale[None]).T),
+      variance=summary.variance / scale**2,
+      lams=np.ascontiguousarray((lams / scale[None]).T),
+      validation=_validation(options, summary, scale, counted),
+      keep=options.keep,
+      tol=float(options.tol),
+      dtype=options.dtype,
+      tile=options.tile or _default_tile(len(scale), devices),
+      # Where the problem is easy, jumps cost more than they save.
+      depth=0 if overdetermined and options.narrow() == 'float32' else 3,
+      max_epochs=options.max_epochs,
+  )
+  route = make_route(start, scale)
+  found = tiles.solve(plan, route, devices, options.progress)
+  return _finish(
+      summary, plan, found, lams, certify if options.certify else None
+  )
+
+
+def _finish(summary, plan, found, lams, certify) -> LassoPath:
+  """Weights in outcome units, their certificates and intercepts."""
+  scale, best = summary.scale(), plan.keep == 'best'
+  weights = found.weights.transpose(1, 2, 0)  # [num_kept, n, t]
+  weights = (weights * scale[None, None]).astype(plan.dtype)
+  columns = np.arange(len(scale))
+  lam = lams[found.kept, columns][None] if best else lams
+  if certify is None:
+    gaps = certificate.relative(found.gaps.T, plan.variance[None])
+    gap = gaps[found.kept, columns][None] if best else gaps
+  else:
+    gap = certify(weights, lam)
+  shift = np.einsum('tn,knt->kt', summary.mean_masks, weights)
+  val_mse = found.val_mse.T * (scale**2)[None]
+  fields = {
+      'weights': weights,
+      'bias': summary.mean_outcome[None] - shift,
+      'lam': lam,
+      'gap': gap,
+      'nnz': np.count_nonzero(weights, axis=1).astype(np.int32),
+      'converged': gap <= 1.1 * plan.tol,
+  }
+  if best:
+    fields = {name: value[0] for name, value in fields.items()}
+  return LassoPath(
+      **fields,
+      val_mse=val_mse[found.kept, columns] if best else val_mse * np.nan,
+      lams=lams,
+      val_mse_path=val_mse,
+      num_epochs=found.num_epochs,
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _GramRoute:
+  """Sweeps on the Gram matrix."""
+
+  gram: np.ndarray  # [num_train, num_train] float64.
+  start: np.ndarray | None  # [num_targets, num_train]
+  cross: np.ndarray  # [num_targets, num_train]
+  narrow: str
+  block: int
+
+  def place(self):
+    gram = jnp.asarray(self.gram)
+    return gram, gram.astype(self.narrow)
+
+  def load(self, shared, targets, tile):
+    cross = jnp.asarray(tiles.pad_rows(self.cross, targets, tile))
+    if self.start is None:
+      return None, (jnp.zeros_like(cross), cross)
+    start = jnp.asarray(tiles.pad_rows(self.start, targets, tile))
+    return None, (start, cross - start @ shared[0])
+
+  def advance(self, shared, *args, **options):
+    return proximal.advance(shared[1], *args, block=self.block, **options)
+
+
+def lasso_path(
+    moments: moments_lib.Moments,
+    *,
+    lams: np.ndarray | None = None,
+    num_lams: int = 30,
+    min_ratio: float = 1e-2,
+    tol: float = 1e-4,
+    val_masks: Any = None,
+    val_outcomes: np.ndarray | None = None,
+    keep: str = 'best',
+    start: np.ndarray | None = None,
+    dtype: str = 'float32',
+    certify: bool = True,
+    tile: int | None = None,
+    block: int | None = None,
+    max_epochs: int = 5000,
+    devices: Sequence[jax.Device] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> LassoPath:
+  """Solves the LASSO of every target along its own path of penalties.
+
+  Minimizes (1/2m) ||y - X w - b||^2 + lam ||w||_1 over w and b on raw 0/1
+  masks X. Each penalty starts from the last one's solution; a target goes on
+  when its relative duality gap is at most `tol`.
+
+  Args:
+    moments: of the m models to fit.
+    lams: `[num_lams]` or `[num_lams, num_targets]`, decreasing penalties; by
+      default each target's `lam_grid` from its own largest penalty.
+    num_lams: length of the default grid.
+    min_ratio: of the last penalty to the first in the default grid.
+    tol: bound of the relative gap, of ||y - mean(y)||^2 / (2m).
+    val_masks: bool `[num_val, num_train]`, models to choose the penalty by.
+    val_outcomes: `[num_val, num_targets]`.
+    keep: 'best' keeps the weights at the lowest validation error, 'all' those
+      of the whole path.
+    start: `[num_train, num_targets]`, weights near the first solution.
+    dtype: of the weights returned. float32 rounds gaps to about 1e-7.
+    certify: whether to recompute the gaps of the weights returned from the
+      exact statistics; if False they are those of the solver's running state.
+    tile: targets at once on a device.
+    block: coordinates at once.
+    max_epochs: sweeps after which a target goes on from a penalty anyway.
+    devices: to spread targets over; all local ones by default.
+    progress: called with the number of targets solved and in all.
+
+  Returns:
+    The path; targets that missed `tol` are not `converged`, with their gap.
+
+  Raises:
+    ValueError: if options, shapes or penalties do not make sense.
+  """
+  if moments.num_models < 2:
+    raise ValueError(
+        f'`lasso_path` expects 2 models or more, got {moments.num_models}.'
+    )
+  options = Options(
+      lams=lams,
+      num_lams=num_lams,
+      min_ratio=min_ratio,
+      tol=tol,
+      val_masks=val_masks,
+      val_outcomes=val_outcomes,
+      keep=keep,
+      start=start,
+      dtype=dtype,
+      certify=certify,
+      tile=tile,
+      block=block,
+      max_epochs=max_epochs,
+      devices=devices,
+      progress=progress,
+  )
+  cross = moments.centred_cross()
+  summary = Summary(
+      cross=cross,
+      variance=moments.variance(),
+      mean_masks=np.broadcast_to(moments.mean_mask(), cross.T.shape),
+      mean_outcome=moments.mean_outcome(),
+      num_models=moments.num_models,
+  )
+
+  def make_route(start, scale):
+    return _GramRoute(
+        gram=moments.gram(),
+        start=start,
+        cross=np.ascontiguousarray((cross / scale[None]).T),
+        narrow=options.narrow(),
+        block=block_size(options, moments.num_train),
+    )
+
+  device = options.local_devices()[0]
+  certify_weights = functools.partial(
+      certificate.from_moments, moments, device=device
+  )
+  return follow(summary, options, make_route, certify_weights)
