@@ -38,7 +38,9 @@ def run(main: Callable[[str], None]) -> None:
 
   def checked(argv: Sequence[str]) -> None:
     if len(argv) > 1:
-      _complain(f'unexpected arguments {argv[1:]}; flags look like --name=value')
+      _complain(
+          f'unexpected arguments {argv[1:]}; flags look like --name=value'
+      )
     if not _WORKDIR.value:
       _complain('--workdir is required: the folder to read and write')
     _emulate_devices()
@@ -73,7 +75,10 @@ def _emulate_devices() -> None:
 
 
 class Progress:
-  """A progress bar with rate and time left; call it with (done, total)."""
+  """A progress bar with rate and time left; call it with (done, total).
+
+  The first call of a piece of work says how much was done before it began.
+  """
 
   def __init__(self, description: str, unit: str = 'model'):
     self._description = description
@@ -81,7 +86,9 @@ class Progress:
     self._bar: tqdm.tqdm | None = None
 
   def __call__(self, done: int, total: int) -> None:
-    """Moves the bar; the first call says what was done before."""
+    """Moves the bar."""
+    if self._bar is None and done >= total:
+      return  # Nothing to wait for.
     if self._bar is None:
       self._bar = tqdm.tqdm(
           desc=self._description,
@@ -94,6 +101,7 @@ class Progress:
     self._bar.update(done - self._bar.n)
     if done >= total:
       self._bar.close()
+      self._bar = None  # The next call begins another piece of work.
 
 
 def print_estimate(pool: recipe_lib.Pool, path: str, num_models: int) -> None:
@@ -104,7 +112,9 @@ def print_estimate(pool: recipe_lib.Pool, path: str, num_models: int) -> None:
     if store.num_models >= num_models and not len(store.missing()):
       print(f'{path} is complete: {store.num_models} models')
       return
-  print(f'{path}:', collection.estimate(pool, num_models=num_models, store=store))
+  print(
+      f'{path}:', collection.estimate(pool, num_models=num_models, store=store)
+  )
 
 
 def table(title: str, rows: Mapping[str, Any]) -> None:

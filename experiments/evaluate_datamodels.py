@@ -43,9 +43,7 @@ def main(workdir: str) -> None:
   masks, outcomes, ids = workdir_lib.read_heldout(
       stores, fitted.outcome, _NUM_HELDOUT.value
   )
-  evaluation = evaluation_lib.evaluate(
-      fitted, masks, outcomes, heldout_ids=ids
-  )
+  evaluation = evaluation_lib.evaluate(fitted, masks, outcomes, heldout_ids=ids)
   result = {
       **evaluation.to_json(),
       'datamodels': path,

@@ -24,13 +24,16 @@ from experiments import workdir as workdir_lib
 from jdm import collection
 from jdm import datamodels as datamodels_lib
 from jdm import evaluation as evaluation_lib
+from jdm import provenance
 from jdm import recipe as recipe_lib
 from jdm.applications import counterfactuals as counterfactuals_lib
 from jdm.reports import page
 from jdm.reports import plots
 
 _NUM_MODELS = flags.DEFINE_integer('num_models', 2000, 'Fit and validation.')
-_NUM_VAL = flags.DEFINE_integer('num_val', None, 'Of these, validation; a fifth.')
+_NUM_VAL = flags.DEFINE_integer(
+    'num_val', None, 'Of these, validation; a fifth.'
+)
 _NUM_HELDOUT = flags.DEFINE_integer('num_heldout', 500, 'Held-out models.')
 _CHUNK = flags.DEFINE_integer('chunk', 256, 'Rows written at once.')
 _NUM_TARGETS = flags.DEFINE_integer('num_targets', 60, 'In counterfactuals.')
@@ -56,7 +59,8 @@ def main(workdir: str) -> None:
   """Runs the tour."""
   watch = _Stopwatch()
   recipe = training_flags.recipe()
-  pool = recipe_lib.build(recipe)
+  dataset = recipe_lib.load_dataset(recipe)
+  pool = recipe_lib.build(recipe, dataset=dataset)
   outcome = recipe.outcomes[0]
   store_path = os.path.join(workdir, 'store')
   binary.print_estimate(pool, store_path, _NUM_MODELS.value)
@@ -85,16 +89,14 @@ def main(workdir: str) -> None:
   masks, outcomes, ids = workdir_lib.read_heldout(
       stores, outcome, _NUM_HELDOUT.value
   )
-  evaluation = evaluation_lib.evaluate(
-      fitted, masks, outcomes, heldout_ids=ids
-  )
+  evaluation = evaluation_lib.evaluate(fitted, masks, outcomes, heldout_ids=ids)
   watch.lap('train and score held-out models')
   shown = page.choose_targets(
-      evaluation.outcomes, pool.dataset.test.labels, count=_SHOWN.value
+      evaluation.outcomes, dataset.test.labels, count=_SHOWN.value
   )
   effects = _counterfactuals(store, fitted, shown)
   watch.lap('check by retraining')
-  _write(workdir, pool, fitted, evaluation, effects, shown, watch)
+  _write(workdir, pool, dataset, fitted, evaluation, effects, shown, watch)
 
 
 def _counterfactuals(store, fitted, shown):
@@ -118,7 +120,9 @@ def _counterfactuals(store, fitted, shown):
   )
 
 
-def _write(workdir, pool, fitted, evaluation, effects, shown, watch) -> None:
+def _write(
+    workdir, pool, dataset, fitted, evaluation, effects, shown, watch
+) -> None:
   """Writes results, pictures and the report."""
   agreement = effects.agreement
   results = {
@@ -139,7 +143,7 @@ def _write(workdir, pool, fitted, evaluation, effects, shown, watch) -> None:
   binary.write_json(os.path.join(workdir, 'results.json'), results)
   figures = {
       'examples': plots.example_grid(
-          pool.dataset,
+          dataset,
           fitted,
           shown,
           mean_margins=evaluation.outcomes.mean(axis=0),
@@ -152,11 +156,11 @@ def _write(workdir, pool, fitted, evaluation, effects, shown, watch) -> None:
   report = os.path.join(workdir, 'report.html')
   page.write(
       report,
-      dataset=pool.dataset,
+      dataset=dataset,
       datamodels=fitted,
       evaluation=evaluation,
       counterfactuals=effects,
-      recipe=pool.description,
+      recipe={**pool.description, **provenance.record()},
       costs=watch.seconds,
       target_ids=shown,
   )

@@ -10,7 +10,6 @@ Needs `WORKDIR/store` and `WORKDIR/datamodels_lasso_test.npz` (or
 import os
 
 from absl import flags
-import numpy as np
 
 from experiments import binary
 from jdm import applications

@@ -20,7 +20,9 @@ _HIDDEN = flags.DEFINE_list('hidden', None, 'Widths of an mlp, such as 64,64.')
 _RANDOM_INIT = flags.DEFINE_bool(
     'random_init', None, 'Starts --model=linear from random weights.'
 )
-_SAMPLER = flags.DEFINE_string('sampler', 'fixed_size', 'How subsets are drawn.')
+_SAMPLER = flags.DEFINE_string(
+    'sampler', 'fixed_size', 'How subsets are drawn.'
+)
 _ALPHA = flags.DEFINE_float('alpha', 0.5, 'Subset fraction, in (0, 1).')
 _MIN_SIZE = flags.DEFINE_integer(
     'min_size', None, 'Smallest subset of --sampler=uniform_size; one batch.'

@@ -1,14 +1,13 @@
 """The steps that several binaries take in a working directory.
 
-    WORKDIR/store                    the pool
-    WORKDIR/heldout                  models that no fit sees, replicate 0
-    WORKDIR/heldout/replicate_R      the same subsets, trained again
-    WORKDIR/verify/HASH              retrained counterfactuals
-    WORKDIR/datamodels_REGRESSOR_TARGETS.npz
+WORKDIR/store                    the pool
+WORKDIR/heldout                  models that no fit sees, replicate 0
+WORKDIR/heldout/replicate_R      the same subsets, trained again
+WORKDIR/verify/HASH              retrained counterfactuals
+WORKDIR/datamodels_REGRESSOR_TARGETS.npz
 """
 
 from collections.abc import Callable
-import dataclasses
 import os
 from typing import Any
 
@@ -63,6 +62,8 @@ def fit(
   options: dict[str, Any] = {}
   if regressor == 'lasso':
     options.update(tol=tol, progress=progress)
+  if progress:
+    progress(0, store.outcomes[name][0][0])
   if targets == 'train':
     if regressor != 'lasso':
       raise ValueError(

@@ -111,9 +111,7 @@ def collect(
     started = None
     if rows is not None:
       masks = pool.masks(rows)
-      run = pool.trainer.start(
-          key, rows + pool.first_id, masks, pool.replicate
-      )
+      run = pool.trainer.start(key, rows + pool.first_id, masks, pool.replicate)
       started = (rows, masks, run)
     if pending is not None:
       done += _finish(store, *pending, since=last)
@@ -224,9 +222,7 @@ def retrainer(
     )
     name = json.dumps(given.description, sort_keys=True).encode()
     path = os.path.join(folder, hashlib.sha256(name).hexdigest()[:16])
-    done = collect(
-        given, path, num_models=len(repeated), progress=progress
-    )
+    done = collect(given, path, num_models=len(repeated), progress=progress)
     result = np.full((len(repeated), *done.outcomes[outcome][0]), np.nan)
     rows = done.completed()
     result[rows] = done.read(outcome, rows)

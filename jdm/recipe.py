@@ -173,7 +173,7 @@ def build(
         f' {recipe.first_id} and {recipe.replicate}'
     )
   if dataset is None:
-    dataset = datasets.load(recipe.dataset, **recipe.dataset_options)
+    dataset = load_dataset(recipe)
   trainer = make_trainer(recipe, dataset, devices)
   sampler = subsets.sampler(recipe.sampler, **recipe.sampler_options)
   key = jax.random.key(recipe.seed)
@@ -206,6 +206,11 @@ def build(
       dtype=recipe.dtype,
       dataset=dataset,
   )
+
+
+def load_dataset(recipe: Recipe) -> dataset_lib.Dataset:
+  """Loads the examples that a recipe names."""
+  return datasets.load(recipe.dataset, **recipe.dataset_options)
 
 
 def make_trainer(

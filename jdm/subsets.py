@@ -78,13 +78,15 @@ def check_masks(
   return masks
 
 
-def subset_key(key: jax.Array, model_id: jax.Array) -> jax.Array:
+def subset_key(key: jax.Array, model_id: jax.Array | int) -> jax.Array:
   """The key that draws the subset of one model."""
   return jax.random.fold_in(jax.random.fold_in(key, model_id), 0)
 
 
 def training_key(
-    key: jax.Array, model_id: jax.Array, replicate: jax.Array | int = 0
+    key: jax.Array,
+    model_id: jax.Array | int,
+    replicate: jax.Array | int = 0,
 ) -> jax.Array:
   """The key of everything random in one training but its subset."""
   model_key = jax.random.fold_in(key, model_id)
@@ -111,7 +113,10 @@ def subset_size(num_train: int, alpha: float) -> int:
 
 
 def fixed_size(
-    key: jax.Array, model_ids: jax.Array, num_train: int, alpha: float
+    key: jax.Array,
+    model_ids: jax.Array | np.ndarray,
+    num_train: int,
+    alpha: float,
 ) -> jax.Array:
   """Samples subsets of exactly `alpha * num_train` examples.
 
@@ -135,7 +140,10 @@ def fixed_size(
 
 
 def bernoulli(
-    key: jax.Array, model_ids: jax.Array, num_train: int, alpha: float
+    key: jax.Array,
+    model_ids: jax.Array | np.ndarray,
+    num_train: int,
+    alpha: float,
 ) -> jax.Array:
   """Samples subsets that hold each example independently with chance alpha.
 
@@ -147,7 +155,7 @@ def bernoulli(
 
 def uniform_size(
     key: jax.Array,
-    model_ids: jax.Array,
+    model_ids: jax.Array | np.ndarray,
     num_train: int,
     min_size: int = 1,
     max_size: int | None = None,
@@ -181,7 +189,10 @@ def uniform_size(
 
 
 def permutation_prefixes(
-    key: jax.Array, model_ids: jax.Array, num_train: int, step: int = 1
+    key: jax.Array,
+    model_ids: jax.Array | np.ndarray,
+    num_train: int,
+    step: int = 1,
 ) -> jax.Array:
   """Samples random orders; consecutive rows are growing prefixes of one order.
 
@@ -210,7 +221,7 @@ def permutation_prefixes(
 
 
 def leave_one_out(
-    key: jax.Array, model_ids: jax.Array, num_train: int
+    key: jax.Array, model_ids: jax.Array | np.ndarray, num_train: int
 ) -> jax.Array:
   """All examples but one: row i leaves out example `i % num_train`.
 
@@ -236,7 +247,7 @@ def leave_one_out(
 
 def by_group(
     key: jax.Array,
-    model_ids: jax.Array,
+    model_ids: jax.Array | np.ndarray,
     num_train: int,
     groups: Any = (),
     alpha: float = 0.5,
@@ -308,7 +319,7 @@ def to_indices(masks: np.ndarray, capacity: int) -> tuple[np.ndarray, ...]:
   return ids, sizes
 
 
-def _ids(model_ids: jax.Array) -> jax.Array:
+def _ids(model_ids: jax.Array | np.ndarray) -> jax.Array:
   return jnp.asarray(model_ids, jnp.int32)
 
 

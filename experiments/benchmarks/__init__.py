@@ -1,0 +1,1 @@
+"""How fast and how good, against named peers; rows are kept in CSV files."""

@@ -15,6 +15,7 @@ import os
 import subprocess
 import tempfile
 import time
+from typing import Any
 
 from absl import app
 from absl import flags
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments {argv[1:]}')
   for name in _MODELS.value:
-    defaults = dict(recipe_lib.TRAINING_DEFAULTS[name])
+    defaults: dict[str, Any] = dict(recipe_lib.TRAINING_DEFAULTS[name])
     recipe = recipe_lib.Recipe(
         model=name,
         training=sgd.Config(**defaults),
@@ -54,7 +55,9 @@ def main(argv: list[str]) -> None:
         'accuracy': round(accuracy, 4),
     }
     if _PEER_PYTHON.value:
-      row |= _time_peer(pool, name, defaults, seconds)
+      row |= _time_peer(
+          _PEER_PYTHON.value, pool.dataset, name, defaults, seconds
+      )
     record.append(__file__, row)
 
 
@@ -70,8 +73,13 @@ def _time_jdm(pool: recipe_lib.Pool) -> tuple[float, float]:
   return float(np.median(seconds[1:])), accuracy  # The first one compiles.
 
 
-def _time_peer(pool, name, defaults, seconds) -> dict[str, float | str]:
-  dataset = pool.dataset
+def _time_peer(
+    python: str,
+    dataset: Any,
+    name: str,
+    defaults: dict[str, Any],
+    seconds: float,
+) -> dict[str, float | str]:
   with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, 'examples.npz')
     np.savez(
@@ -82,7 +90,7 @@ def _time_peer(pool, name, defaults, seconds) -> dict[str, float | str]:
         test_labels=dataset.test.labels,
     )
     rate, decay = defaults['learning_rate'], defaults['weight_decay']
-    command = [_PEER_PYTHON.value, _PEER, path, name, str(rate), str(decay)]
+    command = [python, _PEER, path, name, str(rate), str(decay)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
   result = json.loads(done.stdout.splitlines()[-1])
   rows = result['rows']

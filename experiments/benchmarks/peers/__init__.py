@@ -1,0 +1,1 @@
+"""Programs of other frameworks, run in environments of their own."""
