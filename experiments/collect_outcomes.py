@@ -9,6 +9,7 @@ models a second on digits, on two cores.
 """
 
 import dataclasses
+import functools
 import os
 
 from absl import flags
@@ -62,8 +63,12 @@ def _timed_group(recipe: recipe_lib.Recipe) -> int:
   """Times a few group sizes once, for --group=auto."""
   key = jax.random.key(recipe.seed)
 
+  @functools.cache  # Timed without building and compiling again.
+  def pool_of(group: int) -> recipe_lib.Pool:
+    return recipe_lib.build(dataclasses.replace(recipe, group=group))
+
   def run(group: int) -> None:
-    pool = recipe_lib.build(dataclasses.replace(recipe, group=group))
+    pool = pool_of(group)
     rows = np.arange(group * pool.trainer.num_devices)
     pool.trainer.train(key, rows, pool.masks(rows))
 

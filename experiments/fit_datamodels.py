@@ -37,6 +37,7 @@ _NUM_VAL = flags.DEFINE_integer(
 _NUM_MODELS = flags.DEFINE_integer(
     'num_models', None, 'Uses only the first models, validation included.'
 )
+_FEWEST = 4
 _TOL = flags.DEFINE_float('tol', 1e-4, 'Duality gap, relative, of the LASSO.')
 
 
@@ -45,6 +46,12 @@ def main(workdir: str) -> None:
   store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
   outcome = _OUTCOME.value or workdir_lib.first_outcome(store)
   rows = store.completed()[: _NUM_MODELS.value]
+  if len(rows) < _FEWEST:
+    raise ValueError(
+        f'{store.path} has {len(rows)} good models ({len(store.diverged())}'
+        f' diverged, {len(store.missing())} missing); a fit with validation'
+        f' needs {_FEWEST} or more'
+    )
   start, cpu = time.perf_counter(), time.process_time()
   fitted = workdir_lib.fit(
       store,

@@ -96,9 +96,9 @@ def recipe(**changes: Any) -> recipe_lib.Recipe:
 
 
 def default_outcomes() -> tuple[str, ...]:
-  """The margins; predictions where the dataset is known to be regression."""
+  """The margins; the prediction where the dataset is one of regression."""
   if _DATASET.value == 'diabetes':
-    return ('logits', 'squared_error')
+    return ('prediction', 'squared_error')
   return ('soft_margin', 'margin')
 
 

@@ -15,6 +15,7 @@ from jdm.outcomes import log_loss
 from jdm.outcomes import logits
 from jdm.outcomes import margin
 from jdm.outcomes import parameters
+from jdm.outcomes import prediction
 from jdm.outcomes import soft_margin
 from jdm.outcomes import squared_error
 
@@ -44,6 +45,7 @@ OUTCOMES: Mapping[str, Outcome] = {
     'squared_error': Outcome(
         squared_error.squared_error, 'regression', higher_is_better=False
     ),
+    'prediction': Outcome(prediction.prediction, 'regression'),
     'logits': Outcome(logits.logits, 'any'),
     'parameters': Outcome(parameters.parameters, 'any', of_parameters=True),
 }

@@ -1,4 +1,4 @@
-"""The logits themselves; for regression, the prediction."""
+"""The logits themselves."""
 
 import jax
 import jax.numpy as jnp
