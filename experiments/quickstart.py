@@ -141,16 +141,18 @@ def _write(
       'recipe': dict(pool.description),
   }
   binary.write_json(os.path.join(workdir, 'results.json'), results)
+  words = {'outcome': fitted.outcome}
   figures = {
-      'examples': plots.example_grid(
-          dataset,
-          fitted,
-          shown,
-          mean_margins=evaluation.outcomes.mean(axis=0),
-      ),
-      'counterfactual_curves': plots.counterfactual_curves(effects),
-      'counterfactual_scatter': plots.counterfactual_scatter(effects),
+      'counterfactual_curves': plots.counterfactual_curves(effects, **words),
+      'counterfactual_scatter': plots.counterfactual_scatter(effects, **words),
   }
+  if dataset.test.images is not None:
+    figures['examples'] = plots.example_grid(
+        dataset,
+        fitted,
+        shown,
+        mean_margins=evaluation.outcomes.mean(axis=0),
+    )
   for name, figure in figures.items():
     plots.save(figure, os.path.join(workdir, f'{name}.png'))
   report = os.path.join(workdir, 'report.html')

@@ -80,9 +80,10 @@ def _counterfactuals(workdir, fitted, store) -> None:
   binary.write_json(
       os.path.join(workdir, 'counterfactuals.json'), result.to_json()
   )
+  words = {'outcome': fitted.outcome}
   for name, figure in (
-      ('counterfactual_curves', plots.counterfactual_curves(result)),
-      ('counterfactual_scatter', plots.counterfactual_scatter(result)),
+      ('counterfactual_curves', plots.counterfactual_curves(result, **words)),
+      ('counterfactual_scatter', plots.counterfactual_scatter(result, **words)),
   ):
     plots.save(figure, os.path.join(workdir, f'{name}.png'))
   binary.table(
