@@ -166,7 +166,7 @@ def _save_folder(path: str, arrays: dict[str, Any], header: str) -> None:
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(os.path.join(part, 'arrays'), full)
   with open(os.path.join(part, 'header.json'), 'w', encoding='utf-8') as file:
-    file.write(header)
+    json.dump({'arrays': sorted(full), 'header': header}, file)
   if os.path.exists(path):
     shutil.rmtree(path)
   os.replace(part, path)
@@ -219,8 +219,15 @@ def _load_folder(path: str) -> tuple[dict[str, np.ndarray], str]:
 
   path = os.path.abspath(path)
   with open(os.path.join(path, 'header.json'), encoding='utf-8') as file:
-    header = file.read()
+    description = json.load(file)
+  # To the host, whatever devices the arrays were on.
+  to_host = {
+      name: ocp.RestoreArgs(restore_type=np.ndarray)
+      for name in description['arrays']
+  }
   with ocp.PyTreeCheckpointer() as checkpointer:
-    arrays = checkpointer.restore(os.path.join(path, 'arrays'))
-  arrays = {name: np.asarray(array) for name, array in arrays.items()}
-  return arrays, header
+    arrays = checkpointer.restore(
+        os.path.join(path, 'arrays'),
+        args=ocp.args.PyTreeRestore(restore_args=to_host),
+    )
+  return dict(arrays), description['header']

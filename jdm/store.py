@@ -176,13 +176,14 @@ class OutcomeStore:
       )
     try:
       attributes = json.loads(found.value)['attributes']['jdm']
+      version = attributes['format']
     except (ValueError, KeyError, TypeError) as error:
       raise StoreError(
           f'{path}/zarr.json does not describe a store of jdm: {error!r}'
       ) from error
-    if attributes['format'] != _FORMAT:
+    if version != _FORMAT:
       raise StoreError(
-          f'{path} has store format {attributes["format"]}; this version of'
+          f'{path} has store format {version}; this version of'
           f' jdm reads format {_FORMAT}'
       )
     return cls(path, attributes)
@@ -195,9 +196,20 @@ class OutcomeStore:
   def grow(self, num_models: int) -> None:
     """Adds empty rows up to `num_models`; never removes any."""
     for name, array in self._arrays.items():  # `completed` comes last.
-      if array.shape[0] < num_models:
-        size = [num_models, *array.shape[1:]]
-        self._arrays[name] = array.resize(exclusive_max=size).result()
+      if array.shape[0] >= num_models:
+        continue
+      size = [num_models, *array.shape[1:]]
+      try:
+        # Never shrinks, should another process have grown it further since.
+        grown = array.resize(exclusive_max=size, expand_only=True).result()
+      except Exception as error:
+        grown = self._open_array(name)
+        if grown.shape[0] < num_models:
+          raise StoreWriteError(
+              f'could not grow array {name!r} of {self.path} to {num_models}'
+              f' rows: {_reason(error)}'
+          ) from error
+      self._arrays[name] = grown
 
   def write(
       self,
@@ -253,8 +265,8 @@ class OutcomeStore:
 
   def completed(self) -> np.ndarray:
     """Rows that hold a good model: int64, ascending; diverged ones left out."""
-    done = self._flags('completed') & ~self._flags('diverged')
-    return np.flatnonzero(done)
+    diverged = self._flags('diverged', unreadable=True)
+    return np.flatnonzero(self._flags('completed') & ~diverged)
 
   def diverged(self) -> np.ndarray:
     """Rows whose training gave non-finite outcomes: int64, ascending."""
@@ -331,7 +343,11 @@ class OutcomeStore:
       One entry for each damaged chunk of an array: a failed checksum, a torn
       or missing file, or masks that are not the sampler's.
     """
-    names = ('completed', 'diverged', 'masks', *self.outcomes) if not names else names
+    names = (
+        ('completed', 'diverged', 'masks', *self.outcomes)
+        if not names
+        else names
+    )
     damages = []
     for first in range(0, self.num_models, self.chunk):
       last = min(first + self.chunk, self.num_models) - 1
@@ -357,14 +373,16 @@ class OutcomeStore:
   def provenance(self) -> list[dict[str, Any]]:
     """What was recorded with each chunk, in the order of rows."""
     files = self._files()
-    names = sorted(n for n in files.list().result() if b'provenance/' in n)
+    folder = ts.KvStore.KeyRange('provenance/', 'provenance0')
+    names = sorted(files.list(folder).result())
     return [json.loads(files.read(n).result().value) for n in names]
 
-  def _flags(self, name: str) -> np.ndarray:
+  def _flags(self, name: str, unreadable: bool = False) -> np.ndarray:
+    """Reads flags of all rows; those of a damaged chunk are `unreadable`."""
     try:
       return self._arrays[name].read().result()
-    except Exception:  # A damaged chunk: what it held does not count.
-      flags = np.zeros(self.num_models, bool)
+    except Exception:
+      flags = np.full(self.num_models, unreadable)
       for first in range(0, self.num_models, self.chunk):
         rows = slice(first, min(first + self.chunk, self.num_models))
         try:
@@ -377,14 +395,18 @@ class OutcomeStore:
     rows = slice(first, last + 1)
     try:
       values = self._arrays[name][rows].read().result()
-      done = self._arrays['completed'][rows].read().result()
-      diverged = self._arrays['diverged'][rows].read().result()
     except Exception as error:
       return f'checksum or size is wrong ({_reason(error)})'
+    try:
+      done = self._arrays['completed'][rows].read().result()
+      diverged = self._arrays['diverged'][rows].read().result()
+    except Exception:  # Damage of those arrays, not of this one.
+      return ''
     if name in _FLAGS or not done.any():
       return ''
     if name == 'masks':
-      if not values[done].any(axis=1).all():
+      # An empty subset counts as diverged; no other row is without examples.
+      if not values[done & ~diverged].any(axis=1).all():
         return 'checksum cannot be checked: the chunk is missing'
       if expected_masks is not None:
         drawn = expected_masks(np.arange(first, last + 1)[done])
@@ -397,6 +419,12 @@ class OutcomeStore:
     return ''
 
   def _check_write(self, rows, masks, outcomes) -> None:
+    ascending = rows.ndim == 1 and rows.size > 0 and (np.diff(rows) > 0).all()
+    if not ascending or rows[0] < 0 or rows[-1] >= self.num_models:
+      raise StoreError(
+          '`write` expects one or more ascending rows in'
+          f' [0, {self.num_models}), got {rows}'
+      )
     if masks.dtype != np.bool_ or masks.shape != (len(rows), self.num_train):
       raise StoreError(
           f'`write` expects bool masks of shape [{len(rows)},'
@@ -413,11 +441,6 @@ class OutcomeStore:
             f'`write` expects {name} of shape {(len(rows), *shape)}, got'
             f' {np.shape(outcomes[name])}'
         )
-    if (np.diff(rows) <= 0).any() or rows[0] < 0 or rows[-1] >= self.num_models:
-      raise StoreError(
-          f'`write` expects ascending rows in [0, {self.num_models}), got'
-          f' {rows[:3]}..{rows[-1]}'
-      )
 
   def _row_shape(self, name: str) -> tuple[int, ...]:
     if name == 'masks':
@@ -492,14 +515,18 @@ def differences(stored: Any, asked: Any, name: str = '') -> list[str]:
       inner = f'{name}.{key}' if name else key
       lines += differences(stored.get(key), asked.get(key), inner)
     return lines
-  return [] if stored == asked else [f'{name}: {stored!r} there, {asked!r} here']
+  return (
+      [] if stored == asked else [f'{name}: {stored!r} there, {asked!r} here']
+  )
 
 
 def _check_same(store: OutcomeStore, attributes: Mapping[str, Any]) -> None:
   outcomes = {n: [list(s), d] for n, (s, d) in store.outcomes.items()}
   there = {'num_train': store.num_train, 'outcomes': outcomes}
   here = {name: attributes[name] for name in there}
-  lines = differences({**store.recipe, **there}, {**attributes['recipe'], **here})
+  lines = differences(
+      {**store.recipe, **there}, {**attributes['recipe'], **here}
+  )
   if lines:
     raise StoreError(
         f'the store at {store.path} was made with another recipe:\n  '

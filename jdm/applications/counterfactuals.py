@@ -115,42 +115,48 @@ def counterfactuals(
     The effects. A diverged retraining is left out of its mean.
 
   Raises:
-    ValueError: on sizes, targets or kinds out of range.
+    ValueError: on sizes, targets or kinds out of range, or if `retrain`
+      returns another shape.
 
   References:
     Ilyas et al., `Datamodels <https://arxiv.org/abs/2202.00622>`_, 2022, §3.
   """
-  target_ids = np.arange(datamodels.num_targets)[_rows(target_ids)]
-  sizes = np.asarray(sizes, np.int64)
-  _check(datamodels, target_ids, sizes, kinds, replicates)
-  weights = np.asarray(datamodels.weights)[:, target_ids]
-  removed = np.stack(
-      [_ranking(kind, weights, int(sizes.max()), seed) for kind in kinds]
+  targets = np.arange(datamodels.num_targets)
+  targets = targets if target_ids is None else np.asarray(target_ids, np.int64)
+  counts = np.asarray(sizes, np.int64)
+  _check(
+      datamodels, targets, counts, kinds, min(replicates, control_replicates)
   )
-  predicted = _predicted(weights, removed, sizes)
+  weights = np.asarray(datamodels.weights)[:, targets]
+  removed = np.stack(
+      [_ranking(kind, weights, int(counts.max()), seed) for kind in kinds]
+  )
+  predicted = _predicted(weights, removed, counts)
   result = Counterfactuals(
-      target_ids=target_ids,
-      sizes=sizes,
+      target_ids=targets,
+      sizes=counts,
       kinds=tuple(kinds),
       removed=removed,
       predicted=predicted,
   )
   if retrain is None:
     return result
-  masks = _removal_masks(removed, sizes, datamodels.num_train)
+  masks = _removal_masks(removed, counts, datamodels.num_train)
   everything = np.ones((1, datamodels.num_train), bool)
-  control = retrain(everything, control_replicates)[:, 0, target_ids]
-  outcomes = retrain(masks, replicates)[:, :, target_ids]
-  outcomes = outcomes.reshape(
-      replicates, len(kinds), len(sizes), len(target_ids), len(target_ids)
+  num_targets = datamodels.num_targets
+  control = _retrained(retrain, everything, control_replicates, num_targets)
+  control = control[:, 0, targets]
+  outcomes = _retrained(retrain, masks, replicates, num_targets)
+  outcomes = outcomes[:, :, targets].reshape(
+      replicates, len(kinds), len(counts), len(targets), len(targets)
   )
   # Each subset was made for one target: only that outcome is looked at.
   own = np.diagonal(outcomes, axis1=3, axis2=4)
   return dataclasses.replace(
       result,
-      observed=np.nanmean(own, axis=0) - np.nanmean(control, axis=0),
+      observed=_mean(own) - _mean(control),
       interval=_interval(own, control),
-      control=np.nanmean(control, axis=0),
+      control=_mean(control),
       agreement=_agreements(kinds, predicted, own, control),
       replicates=replicates,
       num_retrained=len(masks) * replicates + control_replicates,
@@ -181,17 +187,26 @@ def agreement(
   """
   valid = np.isfinite(observed)
   x, y = predicted[valid], observed[valid]
+  varies = _varies(x, y)
   return Agreement(
       spearman=_spearman(predicted, observed),
-      pearson=float(np.corrcoef(x, y)[0, 1]) if len(x) > 1 else float('nan'),
-      slope=float(np.sum(x * y) / max(np.sum(x * x), 1e-30)),
-      mse=float(np.mean((x - y) ** 2)),
+      pearson=float(np.corrcoef(x, y)[0, 1]) if varies else float('nan'),
+      slope=float(np.sum(x * y) / np.sum(x * x)) if x.any() else float('nan'),
+      mse=float(np.mean((x - y) ** 2)) if x.size else float('nan'),
       ceiling=ceiling,
   )
 
 
-def _rows(target_ids: Any) -> Any:
-  return slice(None) if target_ids is None else np.asarray(target_ids)
+def _retrained(retrain, masks, replicates, num_targets) -> np.ndarray:
+  outcomes = np.asarray(retrain(masks, replicates))
+  expected = (replicates, len(masks), num_targets)
+  if outcomes.shape != expected:
+    raise ValueError(
+        '`counterfactuals` expects `retrain(masks, replicates)` to return'
+        ' outcomes of shape [replicates, num_models, num_targets] ='
+        f' {list(expected)}, got {list(outcomes.shape)}'
+    )
+  return outcomes
 
 
 def _check(datamodels, target_ids, sizes, kinds, replicates) -> None:
@@ -212,6 +227,11 @@ def _check(datamodels, target_ids, sizes, kinds, replicates) -> None:
   if not target_ids.size or replicates < 1:
     raise ValueError(
         '`counterfactuals` needs at least one target and one retraining'
+    )
+  if target_ids.min() < 0 or target_ids.max() >= datamodels.num_targets:
+    raise ValueError(
+        '`counterfactuals` expects target_ids in'
+        f' [0, {datamodels.num_targets}), got {target_ids.tolist()}'
     )
 
 
@@ -244,22 +264,39 @@ def _removal_masks(removed, sizes, num_train) -> np.ndarray:
   return masks.reshape(-1, num_train)
 
 
+def _mean(values: np.ndarray) -> np.ndarray:
+  """Mean over axis 0 of what is finite; NaN where nothing is."""
+  finite = np.isfinite(values)
+  count = finite.sum(axis=0)
+  total = np.where(finite, values, 0.0).sum(axis=0)
+  return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _variance_of_mean(values: np.ndarray) -> np.ndarray:
+  """Squared standard error of `_mean`; NaN with fewer than two finite."""
+  finite = np.isfinite(values)
+  count = finite.sum(axis=0)
+  squares = np.where(finite, values - _mean(values)[None], 0.0) ** 2
+  variance = squares.sum(axis=0) / np.maximum(count * (count - 1), 1)
+  return np.where(count > 1, variance, np.nan)
+
+
 def _interval(own: np.ndarray, control: np.ndarray) -> np.ndarray | None:
   if len(own) < 2 or len(control) < 2:
     return None
-  change = np.nanmean(own, axis=0) - np.nanmean(control, axis=0)
-  variance = np.nanvar(own, axis=0, ddof=1) / len(own)
-  variance = variance + np.nanvar(control, axis=0, ddof=1) / len(control)
-  half = stats.t.ppf(0.975, len(own) - 1) * np.sqrt(variance)
+  change = _mean(own) - _mean(control)
+  error = np.sqrt(_variance_of_mean(own) + _variance_of_mean(control))
+  freedom = np.maximum(np.isfinite(own).sum(axis=0) - 1, 1)
+  half = stats.t.ppf(0.975, freedom) * error
   return np.stack([change - half, change + half])
 
 
 def _agreements(kinds, predicted, own, control) -> dict[str, Agreement]:
-  base = np.nanmean(control, axis=0)
-  observed = np.nanmean(own, axis=0) - base
+  base = _mean(control)
+  observed = _mean(own) - base
   ceilings = np.full(len(kinds) + 1, np.nan)
   if len(own) > 1:
-    halves = [np.nanmean(own[start::2], axis=0) - base for start in (0, 1)]
+    halves = [_mean(own[start::2]) - base for start in (0, 1)]
     for number in range(len(kinds)):
       ceilings[number] = _spearman(halves[0][number], halves[1][number])
     ceilings[-1] = _spearman(*halves)
@@ -273,6 +310,11 @@ def _agreements(kinds, predicted, own, control) -> dict[str, Agreement]:
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:
   valid = np.isfinite(first) & np.isfinite(second)
-  if valid.sum() < 2 or np.ptp(first[valid]) == 0 or np.ptp(second[valid]) == 0:
+  if not _varies(first[valid], second[valid]):
     return float('nan')
   return float(stats.spearmanr(first[valid], second[valid]).statistic)
+
+
+def _varies(first: np.ndarray, second: np.ndarray) -> bool:
+  """Whether a correlation is defined."""
+  return first.size > 1 and np.ptp(first) > 0 and np.ptp(second) > 0

@@ -64,11 +64,12 @@ def make(
     image_shape: `(height, width)` or `(height, width, channels)`, where inputs
       are flat.
     channels: output channels of each convolution.
-    sizes: kernel sides; by default 5 and 3, or 3 and 3 for small images.
-    strides: strides; by default 2 and 2, or 1 and 2 for small images.
+    sizes: kernel sides; by default 5, 3, 3, ..., or all 3 for small images.
+    strides: strides; by default all 2, or 1, 2, 2, ... for small images.
 
   Raises:
-    ValueError: if inputs are not images, or too small for the kernels.
+    ValueError: if inputs are not images, or too small for the kernels, or if
+      there is not one size and one stride for each entry of `channels`.
   """
   shape = tuple(image_shape or input_shape)
   shape = (*shape, 1) if len(shape) == 2 else shape
@@ -78,8 +79,15 @@ def make(
         f' shape {input_shape}; choose --model=mlp for tables.'
     )
   small = min(shape[:2]) < _SMALL_IMAGE
-  sizes = tuple(sizes or ((3, 3) if small else (5, 3)))
-  strides = tuple(strides or ((1, 2) if small else (2, 2)))
+  others = len(channels) - 1
+  sizes = tuple(sizes or (3 if small else 5, *[3] * others))
+  strides = tuple(strides or (1 if small else 2, *[2] * others))
+  if not len(channels) == len(sizes) == len(strides):
+    raise ValueError(
+        'the cnn expects one size and one stride a convolution, got'
+        f' {len(channels)} channels, {len(sizes)} sizes and {len(strides)}'
+        ' strides.'
+    )
   side = min(shape[:2])
   for size, stride in zip(sizes, strides):
     if side < size:

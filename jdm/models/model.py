@@ -47,14 +47,15 @@ def stateless(
     del train
     return apply(params, inputs), state
 
+  if features is None:
+    return Model(lambda key: (init(key), {}), apply_with_state)
+
   def features_with_state(params, state, inputs):
     del state
     return features(params, inputs)
 
   return Model(
-      init=lambda key: (init(key), {}),
-      apply=apply_with_state,
-      features=None if features is None else features_with_state,
+      lambda key: (init(key), {}), apply_with_state, features_with_state
   )
 
 
@@ -72,20 +73,20 @@ def from_flax(module: nn.Module, example: jax.Array) -> Model:
   """
   takes_train = 'train' in inspect.signature(module.__call__).parameters
 
-  def mode(train: bool) -> dict[str, bool]:
+  def mode(train: bool) -> dict[str, Any]:
     return {'train': train} if takes_train else {}
 
   def init(key):
     variables = dict(module.init(key, example, **mode(False)))
     return variables.pop('params', {}), variables
 
-  def apply(params, state, inputs, train):
+  def apply(params, state, inputs, train) -> Any:
     variables = {'params': params, **state}
     if train and state:
       return module.apply(variables, inputs, mutable=list(state), **mode(True))
     return module.apply(variables, inputs, **mode(train)), state
 
-  def features(params, state, inputs):
+  def features(params, state, inputs) -> Any:
     variables = {'params': params, **state}
     return module.apply(variables, inputs, method='features')
 

@@ -12,8 +12,8 @@ from jdm.solvers import moments as moments_lib
 from jdm.solvers import precision
 
 _WHO = 'ridge.fit'
-# The largest penalty tried, over the largest eigenvalue: it leaves a tenth.
-_LARGEST = 10.0
+# The largest penalty tried, over the largest eigenvalue: it leaves a hundredth.
+_LARGEST = 100.0
 
 
 class _Basis(NamedTuple):
@@ -57,7 +57,7 @@ def fit(
     val_outcomes: Any = None,
     lam: Any = None,
     num_lams: int = 30,
-    min_ratio: float = 1e-5,
+    min_ratio: float = 1e-6,
     refit: bool = True,
     alpha: float | None = None,
     target_ids: Any = None,
@@ -80,7 +80,7 @@ def fit(
     val_masks: bool `[num_val, num_train]`, validation models of their own.
     val_outcomes: `[num_val, num_targets]`.
     lam: a penalty or `[num_targets]` penalties; then nothing is chosen.
-    num_lams: penalties tried, evenly in the log below ten times the largest
+    num_lams: penalties tried, evenly in the log below a hundred times the largest
       eigenvalue of the centred Gram matrix.
     min_ratio: of the smallest penalty to the largest.
     refit: whether to fit again, at the penalties chosen, to the models of both

@@ -73,40 +73,41 @@ def init(
 
 
 @jax.jit
-def refill(
-    problem: Problem,
-    state: State,
-    fresh_problem: Problem,
-    fresh: State,
-    order: jax.Array,
-    is_fresh: jax.Array,
+def merge(
+    first: tuple[Problem, State],
+    second: tuple[Problem, State],
+    source: jax.Array,
 ) -> tuple[Problem, State]:
-  """Reorders a tile and puts new targets into some of its rows.
+  """Makes a tile of rows of two tiles.
 
   Args:
-    problem: of the tile.
-    state: of the tile.
-    fresh_problem: the same shapes, new targets.
-    fresh: their state.
-    order: `[tile]`, row i becomes the old row order[i].
-    is_fresh: `[tile]` bool, or the new target's row i instead.
+    first: problem and state of a tile.
+    second: of another one.
+    source: int `[tile]`; row i is row source[i] of the first tile, or row
+      source[i] - tile of the second.
 
   Returns:
     Problem and state.
   """
+  tile = len(source)
+  from_first = source < tile
 
-  def mix(old, new):
-    return jnp.where(_rows(is_fresh, old), new, old[order])
+  def pick(old, new):
+    rows = old[jnp.minimum(source, tile - 1)]
+    return jnp.where(
+        _rows(from_first, old), rows, new[jnp.maximum(source - tile, 0)]
+    )
 
-  # Rows have moved: histories begin again.
-  state = state._replace(history=fresh.history)
+  (problem, state), (other_problem, other) = first, second
+  # Rows move: histories begin again.
+  history = state.history._replace(age=jnp.zeros_like(state.history.age))
   mixed = {
-      name: jax.tree.map(mix, getattr(state, name), getattr(fresh, name))
+      name: jax.tree.map(pick, getattr(state, name), getattr(other, name))
       for name in State._fields
       if name != 'history'
   }
-  problem = jax.tree.map(mix, problem, fresh_problem)
-  return problem, state._replace(**mixed)
+  problem = jax.tree.map(pick, problem, other_problem)
+  return problem, state._replace(history=history, **mixed)
 
 
 def _rows(values: jax.Array, like: jax.Array) -> jax.Array:
@@ -238,7 +239,7 @@ def follow(
     sweep: `(point, lam, rate) -> point`, a descent step on all targets at
       penalties lam `[tile]`, its steps shortened by rate `[tile]`.
     problem: of the tile.
-    state: from `init`, `refill` or an earlier call.
+    state: from `init`, `merge` or an earlier call.
     tol: relative gap at which a target goes on to its next penalty.
     limit: number of targets that may be left.
     max_epochs: sweeps after which a target goes on from a penalty anyway.

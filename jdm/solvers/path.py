@@ -74,8 +74,22 @@ class Options:
   progress: Callable[[int, int], None] | None = None
 
   def local_devices(self) -> Sequence[jax.Device]:
-    """The devices to use."""
+    """The devices that may be used."""
     return self.devices or jax.local_devices()
+
+  def spread(self, num_targets: int) -> tuple[Sequence[jax.Device], int]:
+    """The devices to use, and how many targets each takes at once."""
+    devices = self.local_devices()
+    tile = self.tile or (100 if devices[0].platform == 'cpu' else 1024)
+    if self.devices is None:
+      # Each compiles the program again: only for tiles of its own.
+      devices = devices[: max(1, num_targets // tile)]
+    return devices, max(1, min(tile, -(-num_targets // len(devices))))
+
+  def aim(self) -> float:
+    """The gap to stop at; rounding the weights may cost the rest of tol."""
+    rounds = self.dtype == 'float32' and self.tol < _NARROW_TOL
+    return (0.5 if rounds else 0.95) * self.tol
 
   def narrow(self) -> str:
     """The dtype of matrix products that can certify the tolerance."""
@@ -154,12 +168,6 @@ def _resolve_lams(options: Options, summary: Summary) -> np.ndarray:
   if (np.diff(lams, axis=0) > 0).any():
     raise ValueError('`lasso_path` expects penalties in decreasing order.')
   return lams
-
-
-def _default_tile(num_targets, devices):
-  """Targets at once that suit a device."""
-  tile = 100 if devices[0].platform == 'cpu' else 1024
-  return max(1, min(tile, -(-num_targets // len(devices))))
 
 
 def block_size(options: Options, num_train: int) -> int:
@@ -252,7 +260,7 @@ def follow(
   start = options.start
   if start is not None:
     start = np.ascontiguousarray((np.asarray(start) / scale[None]).T)
-  devices = options.local_devices()
+  devices, tile = options.spread(len(scale))
   overdetermined = summary.num_models > 2 * len(summary.cross)
   plan = tiles.Plan(
       cross=np.ascontiguousarray((summary.cross / scale[None]).T),
@@ -261,8 +269,9 @@ def follow(
       validation=_validation(options, summary, scale, counted),
       keep=options.keep,
       tol=float(options.tol),
+      aim=options.aim(),
       dtype=options.dtype,
-      tile=options.tile or _default_tile(len(scale), devices),
+      tile=tile,
       # Where the problem is easy, jumps cost more than they save.
       depth=0 if overdetermined and options.narrow() == 'float32' else 3,
       max_epochs=options.max_epochs,
@@ -277,8 +286,14 @@ def follow(
 def _finish(summary, plan, found, lams, certify) -> LassoPath:
   """Weights in outcome units, their certificates and intercepts."""
   scale, best = summary.scale(), plan.keep == 'best'
-  weights = found.weights.transpose(1, 2, 0)  # [num_kept, n, t]
-  weights = (weights * scale[None, None]).astype(plan.dtype)
+  by_target = found.weights
+  by_target *= scale[:, None, None].astype(plan.dtype)  # Exact.
+  shift = np.zeros(by_target.shape[:2])
+  nnz = np.zeros(by_target.shape[:2], np.int32)
+  for row, weights in enumerate(by_target):
+    shift[row] = weights @ summary.mean_masks[row]
+    nnz[row] = np.count_nonzero(weights, axis=1)
+  weights = by_target.transpose(1, 2, 0)  # [num_kept, n, t]
   columns = np.arange(len(scale))
   lam = lams[found.kept, columns][None] if best else lams
   if certify is None:
@@ -286,14 +301,13 @@ def _finish(summary, plan, found, lams, certify) -> LassoPath:
     gap = gaps[found.kept, columns][None] if best else gaps
   else:
     gap = certify(weights, lam)
-  shift = np.einsum('tn,knt->kt', summary.mean_masks, weights)
   val_mse = found.val_mse.T * (scale**2)[None]
   fields = {
-      'weights': weights,
-      'bias': summary.mean_outcome[None] - shift,
+      'weights': np.ascontiguousarray(weights) if best else weights,
+      'bias': summary.mean_outcome[None] - shift.T,
       'lam': lam,
       'gap': gap,
-      'nnz': np.count_nonzero(weights, axis=1).astype(np.int32),
+      'nnz': nnz.T,
       'converged': gap <= 1.1 * plan.tol,
   }
   if best:
@@ -375,7 +389,8 @@ def lasso_path(
     tile: targets at once on a device.
     block: coordinates at once.
     max_epochs: sweeps after which a target goes on from a penalty anyway.
-    devices: to spread targets over; all local ones by default.
+    devices: to spread targets over; by default the local ones, as many as
+      get a full tile.
     progress: called with the number of targets solved and in all.
 
   Returns:

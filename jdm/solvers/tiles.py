@@ -1,7 +1,7 @@
 """Tiles of targets on devices: loading, draining, choosing by validation.
 
 Targets need nothing from each other, so devices take them from one queue and
-never communicate. Within a tile, finished targets make room for new ones.
+never communicate.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,7 @@ import numpy as np
 from jdm.solvers import homotopy
 from jdm.solvers import precision
 
-_AIM = 0.95  # Of the tolerance; rounding the weights may cost the rest.
-_REFILL = 0.25  # Share of a tile that is left when new targets come in.
+_SLOW = 0.25  # Share of a tile that is finished later, with others of its kind.
 _VALIDATION_ROWS = 16  # Targets whose whole path is validated at once.
 
 
@@ -64,6 +63,7 @@ class Plan:
     validation: or None.
     keep: 'best' or 'all'.
     tol: relative gap.
+    aim: relative gap of the running state: a little less.
     dtype: of the weights.
     tile: targets at once on a device.
     depth: of the Anderson acceleration.
@@ -76,6 +76,7 @@ class Plan:
   validation: Validation | None
   keep: str
   tol: float
+  aim: float
   dtype: str
   tile: int
   depth: int
@@ -203,6 +204,78 @@ def _collect(plan: Plan, found: Found, state, targets, rows, val_masks):
   found.weights[done] = np.asarray(best)[rows]
 
 
+class _Worker:
+  """Solves targets on one device, tile after tile.
+
+  The slow targets of a tile are set aside and finished together: among new
+  targets, whose solutions are still sparse, they would keep all coordinates
+  active.
+  """
+
+  def __init__(self, plan: Plan, route: Route, found: Found, queue: _Queue):
+    self._plan, self._route, self._found = plan, route, found
+    self._queue = queue
+    self._shared = route.place()
+    self._val_masks = None
+    if plan.validation is not None:
+      self._val_masks = jnp.asarray(plan.validation.masks)
+    self._aside: tuple | None = None
+    self._aside_targets = np.full(plan.tile, -1)
+
+  def run(self, targets: np.ndarray) -> None:
+    """Solves a tile of targets, up to the slow ones."""
+    plan = self._plan
+    tile = _load(plan, self._route, self._shared, targets)
+    missing = plan.tile - len(targets)
+    targets = np.pad(targets, (0, missing), constant_values=-1)
+    alone = self._queue.empty() and self._aside is None
+    tile, targets = self._advance(
+        tile, targets, 0 if alone else int(_SLOW * plan.tile)
+    )
+    slow = np.flatnonzero(targets >= 0)
+    if len(slow):
+      self._set_aside(tile, targets, slow)
+
+  def _advance(self, tile, targets, limit):
+    """Advances a tile and collects what is finished; the rest stays."""
+    problem, state = tile
+    plan = self._plan
+    state = self._route.advance(
+        self._shared,
+        problem,
+        state,
+        plan.aim,
+        limit,
+        max_epochs=plan.max_epochs,
+    )
+    live = np.asarray(state.lam_index) < plan.lams.shape[1]
+    rows = np.flatnonzero(~live & (targets >= 0))
+    _collect(plan, self._found, state, targets, rows, self._val_masks)
+    self._queue.finish(len(rows))
+    return (problem, state), np.where(live, targets, -1)
+
+  def _set_aside(self, tile, targets, slow) -> None:
+    """Keeps the slow rows of a tile for later."""
+    if self._aside is None:
+      self._aside, self._aside_targets = tile, targets
+      return
+    if np.sum(self._aside_targets >= 0) + len(slow) > self._plan.tile:
+      self.finish()
+      self._aside, self._aside_targets = tile, targets
+      return
+    free = np.flatnonzero(self._aside_targets < 0)[: len(slow)]
+    source = np.arange(self._plan.tile)
+    source[free] = self._plan.tile + slow
+    self._aside = homotopy.merge(self._aside, tile, source)
+    self._aside_targets[free] = targets[slow]
+
+  def finish(self) -> None:
+    """Solves what was set aside."""
+    if self._aside is not None:
+      self._advance(self._aside, self._aside_targets, 0)
+      self._aside = None
+
+
 def _drain(plan: Plan, route: Route, found: Found, queue: _Queue, device):
   """Solves targets from the queue on one device until none is left."""
   # The scope of float64 is a thread's own, and so is the default device.
@@ -210,42 +283,11 @@ def _drain(plan: Plan, route: Route, found: Found, queue: _Queue, device):
     targets = queue.take(plan.tile)
     if not len(targets):
       return
-    shared = route.place()
-    val_masks = None
-    if plan.validation is not None:
-      val_masks = jnp.asarray(plan.validation.masks)
-    problem, state = _load(plan, route, shared, targets)
-    missing = plan.tile - len(targets)
-    targets = np.pad(targets, (0, missing), constant_values=-1)
-    while True:
-      limit = 0 if queue.empty() else int(_REFILL * plan.tile)
-      state = route.advance(
-          shared,
-          problem,
-          state,
-          _AIM * plan.tol,
-          limit,
-          max_epochs=plan.max_epochs,
-      )
-      live = np.asarray(state.lam_index) < plan.lams.shape[1]
-      rows = np.flatnonzero(~live & (targets >= 0))
-      _collect(plan, found, state, targets, rows, val_masks)
-      queue.finish(len(rows))
-      num_free = int(np.sum(~live))
-      fresh = queue.take(num_free)
-      if not live.any() and not len(fresh):
-        return
-      # Unfinished targets move to the end of the tile, new ones to its front.
-      order = np.argsort(live, kind='stable')
-      targets = np.where(live, targets, -1)[order]
-      targets[: len(fresh)] = fresh
-      problem, state = homotopy.refill(
-          problem,
-          state,
-          *_load(plan, route, shared, fresh),
-          order,
-          np.arange(plan.tile) < num_free,
-      )
+    worker = _Worker(plan, route, found, queue)
+    while len(targets):
+      worker.run(targets)
+      targets = queue.take(plan.tile)
+    worker.finish()
 
 
 def solve(

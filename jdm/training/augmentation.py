@@ -25,9 +25,7 @@ def translate(key: jax.Array, images: jax.Array) -> jax.Array:
   """Shifts each image by up to two pixels each way; edges are repeated."""
   pad = ((0, 0), (_MAX_SHIFT, _MAX_SHIFT), (_MAX_SHIFT, _MAX_SHIFT), (0, 0))
   padded = jnp.pad(images, pad, mode='edge')
-  corners = jax.random.randint(
-      key, (images.shape[0], 2), 0, 2 * _MAX_SHIFT + 1
-  )
+  corners = jax.random.randint(key, (images.shape[0], 2), 0, 2 * _MAX_SHIFT + 1)
 
   def cut(image, corner):
     start = (corner[0], corner[1], jnp.zeros_like(corner[0]))

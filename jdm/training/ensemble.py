@@ -95,7 +95,7 @@ class Trainer:
     replicates = np.broadcast_to(np.int32(replicates), model_ids.shape)
     sizes = masks.sum(axis=1)
     capacities = np.array([self.capacity(size) for size in sizes], np.int64)
-    calls = []
+    calls: list[Any] = []
     for capacity in np.unique(capacities):
       rows = np.flatnonzero(capacities == capacity)
       for first in range(0, len(rows), self._rows_a_call):

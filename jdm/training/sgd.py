@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jdm import outcomes as outcomes_lib
 from jdm import shuffle
 from jdm.models import model as model_lib
 from jdm.training import augmentation
-
 
 TrainOne = Callable[..., dict[str, jax.Array]]
 _EVALUATION_ACTIVATIONS = 1 << 24  # Input values evaluated at once.
@@ -34,9 +34,9 @@ class TrainingData(NamedTuple):
       key is the suffix of the outcome's name ('' or '_train').
   """
 
-  inputs: jax.Array
-  labels: jax.Array
-  targets: Mapping[str, tuple[jax.Array, jax.Array]]
+  inputs: jax.Array | np.ndarray
+  labels: jax.Array | np.ndarray
+  targets: Mapping[str, tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,7 @@ class Config:
       )
 
 
-def triangular(
-    step: jax.Array, num_steps: jax.Array, peak: float
-) -> jax.Array:
+def triangular(step: jax.Array, num_steps: jax.Array, peak: float) -> jax.Array:
   """The schedule's factor: a straight line up to 1 at `peak`, then down to 0.
 
   Args:
@@ -226,7 +224,7 @@ def fit_one(
     new = (optax.apply_updates(params, updates), new_state, new_moments)
     # Steps past the subset's last whole batch change nothing.
     real = position < steps_an_epoch
-    keep = functools.partial(jnp.where, real)
+    keep = functools.partial(jnp.where, True)
     kept = jax.tree.map(keep, new, (params, state, moments))
     return (*kept, step + real.astype(step.dtype)), None
 
@@ -264,7 +262,7 @@ def read_outcomes(
   if not of_targets:
     return result
   for suffix, (inputs, labels) in data.targets.items():
-    logits = evaluate(model, params, state, inputs)
+    logits = evaluate(model, params, state, jnp.asarray(inputs))
     for name, outcome in of_targets.items():
       result[name + suffix] = outcome.compute(logits, labels)
   return result
@@ -276,7 +274,9 @@ def evaluate(
   """Computes the logits `[num_targets, num_classes]`, in batches if large."""
   num_targets = inputs.shape[0]
   image_like = inputs.ndim > 2
-  batch = 100 if image_like else max(1, _EVALUATION_ACTIVATIONS // inputs[0].size)
+  batch = (
+      100 if image_like else max(1, _EVALUATION_ACTIVATIONS // inputs[0].size)
+  )
   if num_targets <= batch:
     return model.apply(params, state, inputs, False)[0]
   num_batches = -(-num_targets // batch)

@@ -1,0 +1,255 @@
+"""Counterfactuals in a planted linear world, where the truth is known."""
+
+import json
+from typing import Any
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+from scipy import stats
+
+from jdm import applications
+from jdm import datamodels as datamodels_lib
+from jdm.applications import counterfactuals as lib
+
+_NUM_TRAIN, _NUM_TARGETS = 50, 6
+_WEIGHTS = np.random.default_rng(0).normal(size=(_NUM_TRAIN, _NUM_TARGETS))
+
+
+def _datamodels(weights=_WEIGHTS):
+  num_train, num_targets = weights.shape
+  fields: dict[str, Any] = {
+      name: np.zeros(num_targets) for name in ('bias', 'lam', 'gap', 'val_mse')
+  }
+  return datamodels_lib.Datamodels(
+      weights=weights,
+      nnz=np.zeros(num_targets, int),
+      train_ids=np.arange(num_train),
+      target_ids=np.arange(num_targets),
+      **fields,
+  )
+
+
+def _exact(masks, replicates):
+  return np.stack([masks @ _WEIGHTS] * replicates)
+
+
+def _noisy(noise, seed=0):
+  rng = np.random.default_rng(seed)
+
+  def retrain(masks, replicates):
+    outcomes = _exact(masks, replicates)
+    return outcomes + noise * rng.normal(size=outcomes.shape)
+
+  return retrain
+
+
+class LinearWorldTest(parameterized.TestCase):
+
+  def test_prediction_and_observation_agree(self):
+    found = lib.counterfactuals(
+        _datamodels(), sizes=[1, 5, 20], retrain=_exact, replicates=2
+    )
+    self.assertEqual(found.predicted.shape, (3, 3, _NUM_TARGETS))
+    # The same sums, in another order.
+    np.testing.assert_allclose(found.observed, found.predicted, atol=1e-12)
+    self.assertEqual(set(found.agreement), {*lib.KINDS, 'all'})
+    for agreement in found.agreement.values():
+      self.assertAlmostEqual(agreement.spearman, 1.0)
+      self.assertAlmostEqual(agreement.pearson, 1.0)
+      self.assertAlmostEqual(agreement.slope, 1.0)
+      self.assertAlmostEqual(agreement.mse, 0.0)
+      self.assertAlmostEqual(agreement.ceiling, 1.0)
+    np.testing.assert_allclose(found.control, _WEIGHTS.sum(axis=0))
+    self.assertEqual(found.num_retrained, 3 * 3 * _NUM_TARGETS * 2 + 20)
+
+  def test_prediction_is_minus_the_sum_of_the_removed_weights(self):
+    found = lib.counterfactuals(_datamodels(), sizes=[2, 7])
+    for kind in range(3):
+      for number, size in enumerate((2, 7)):
+        for target in range(_NUM_TARGETS):
+          rows = found.removed[kind, target, :size]
+          self.assertLen(set(rows), size)
+          self.assertAlmostEqual(
+              found.predicted[kind, number, target],
+              -_WEIGHTS[rows, target].sum(),
+          )
+
+  def test_kinds(self):
+    found = lib.counterfactuals(_datamodels(), sizes=[3, 10])
+    order = np.argsort(_WEIGHTS, axis=0)
+    np.testing.assert_array_equal(found.removed[0], order[::-1][:10].T)
+    np.testing.assert_array_equal(found.removed[1], order[:10].T)
+    helpful, harmful, chance = found.predicted
+    self.assertTrue((helpful < 0).all())
+    self.assertTrue((harmful > 0).all())
+    self.assertTrue((helpful < chance).all() and (chance < harmful).all())
+
+  def test_random_removals_follow_the_seed(self):
+    draw = [
+        lib.counterfactuals(
+            _datamodels(), sizes=[5], kinds=('random',), seed=seed
+        ).removed
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(draw[0], draw[1])
+    self.assertFalse(np.array_equal(draw[0], draw[2]))
+    self.assertFalse(np.array_equal(draw[0][0, 0], draw[0][0, 1]))
+
+  def test_some_targets_and_kinds(self):
+    found = lib.counterfactuals(
+        _datamodels(),
+        sizes=[4],
+        target_ids=[4, 1],
+        kinds=('harmful',),
+        retrain=_exact,
+    )
+    everything = lib.counterfactuals(_datamodels(), sizes=[4])
+    np.testing.assert_array_equal(found.target_ids, [4, 1])
+    np.testing.assert_array_equal(
+        found.predicted[0], everything.predicted[1][:, [4, 1]]
+    )
+    np.testing.assert_allclose(found.observed, found.predicted, atol=1e-12)
+
+
+class NoiseTest(parameterized.TestCase):
+
+  def test_intervals_cover(self):
+    found = lib.counterfactuals(
+        _datamodels(),
+        sizes=[1, 2, 4, 8, 16],
+        retrain=_noisy(0.5),
+        replicates=4,
+        control_replicates=400,
+    )
+    low, high = found.interval
+    inside = (low <= found.predicted) & (found.predicted <= high)
+    # 90 intervals that share little noise: at least 76 but for 1 in 10,000.
+    self.assertGreater(inside.mean(), 0.84)
+    self.assertLess(found.agreement['all'].spearman, 1.0)
+    self.assertLess(found.agreement['all'].ceiling, 1.0)
+
+  def test_half_width_by_hand(self):
+    outcomes = {}
+    noisy = _noisy(1.0)
+
+    def retrain(masks, replicates):
+      outcomes[len(masks)] = noisy(masks, replicates)
+      return outcomes[len(masks)]
+
+    found = lib.counterfactuals(
+        _datamodels(),
+        sizes=[3],
+        target_ids=[2],
+        kinds=('random', 'helpful'),
+        retrain=retrain,
+        replicates=3,
+        control_replicates=5,
+    )
+    own, control = outcomes[2][:, 1, 2], outcomes[1][:, 0, 2]
+    error = np.sqrt(own.var(ddof=1) / 3 + control.var(ddof=1) / 5)
+    half = stats.t.ppf(0.975, 2) * error
+    change = own.mean() - control.mean()
+    np.testing.assert_allclose(
+        found.interval[:, 1, 0, 0], [change - half, change + half]
+    )
+
+  def test_one_retraining_has_no_interval(self):
+    found = lib.counterfactuals(
+        _datamodels(), sizes=[3], retrain=_exact, replicates=1
+    )
+    self.assertIsNone(found.interval)
+    self.assertTrue(np.isnan(found.agreement['all'].ceiling))
+
+  def test_diverged_retrainings_are_left_out(self):
+    def retrain(masks, replicates):
+      outcomes = _exact(masks, replicates)
+      if len(masks) > 1:
+        outcomes[0, 3] = np.nan  # One of two.
+        outcomes[:, 5] = np.nan  # Both.
+      return outcomes
+
+    found = lib.counterfactuals(
+        _datamodels(), sizes=[3], retrain=retrain, replicates=2
+    )
+    expected = found.predicted.copy()
+    expected[0, 0, 5] = np.nan
+    np.testing.assert_allclose(found.observed, expected, atol=1e-12)
+    self.assertAlmostEqual(found.agreement['helpful'].spearman, 1.0)
+
+
+class PredictOnlyTest(parameterized.TestCase):
+
+  def test_nothing_is_observed(self):
+    found = lib.counterfactuals(_datamodels(), sizes=[3])
+    self.assertIsNone(found.observed)
+    self.assertIsNone(found.control)
+    self.assertEmpty(found.agreement)
+    self.assertEqual(found.num_retrained, 0)
+
+  def test_json(self):
+    for retrain in (None, _exact):
+      found = lib.counterfactuals(_datamodels(), sizes=[3], retrain=retrain)
+      values = json.loads(json.dumps(found.to_json()))
+      self.assertEqual(values['sizes'], [3])
+      np.testing.assert_allclose(values['predicted'], found.predicted)
+
+  def test_is_listed(self):
+    self.assertIs(
+        applications.APPLICATIONS['counterfactuals'], lib.counterfactuals
+    )
+
+  def test_default_sizes(self):
+    self.assertEqual(lib.default_sizes(1500), [5, 10, 20, 40, 80, 160])
+    self.assertEqual(lib.default_sizes(10), [1])
+    self.assertLessEqual(max(lib.default_sizes(400)), 80)
+
+  def test_random_targets(self):
+    ids = lib.random_targets(30, 10)
+    self.assertLen(set(ids), 10)
+    np.testing.assert_array_equal(ids, np.sort(ids))
+    self.assertLen(lib.random_targets(3, 10), 3)
+
+
+class AgreementTest(parameterized.TestCase):
+
+  def test_by_hand(self):
+    found = lib.agreement(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 7.0]))
+    self.assertAlmostEqual(found.slope, (2 + 8 + 21) / 14)
+    self.assertAlmostEqual(found.mse, (1 + 4 + 16) / 3)
+    self.assertAlmostEqual(found.spearman, 1.0)
+
+  @parameterized.parameters(([0.0, 0.0],), ([0.0, np.nan],), ([],))
+  def test_undefined_is_nan(self, observed):
+    found = lib.agreement(np.zeros(len(observed)), np.array(observed))
+    self.assertTrue(
+        np.isnan([found.spearman, found.pearson, found.slope]).all()
+    )
+
+
+class ErrorsTest(parameterized.TestCase):
+
+  @parameterized.named_parameters(
+      ('no_size', {'sizes': []}, 'sizes of at least 1'),
+      ('size_zero', {'sizes': [0, 2]}, r'at least 1, got \[0, 2\]'),
+      ('too_many', {'sizes': [50]}, 'cannot remove 50 of 50'),
+      ('kind', {'kinds': ('worst',)}, r"helpful.*\['worst'\]"),
+      ('no_kind', {'kinds': ()}, 'knows the kinds'),
+      ('target', {'target_ids': [6]}, r'target_ids in \[0, 6\), got \[6\]'),
+      ('negative', {'target_ids': [-1]}, r'got \[-1\]'),
+      ('no_target', {'target_ids': []}, 'at least one target'),
+      ('replicates', {'replicates': 0}, 'one retraining'),
+      ('controls', {'control_replicates': 0}, 'one retraining'),
+      (
+          'retrain',
+          {'retrain': lambda masks, replicates: masks @ _WEIGHTS},
+          r'return outcomes of shape .*= \[20, 1, 6\], got \[1, 6\]',
+      ),
+  )
+  def test_arguments(self, changes, words):
+    with self.assertRaisesRegex(ValueError, words):
+      lib.counterfactuals(_datamodels(), **({'sizes': [3]} | changes))
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,100 @@
+"""Tests of the convolutional network and of convolutions as products."""
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jdm import models
+from jdm.models import im2col
+
+
+class Im2colTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      (1, 2, (9, 9, 1)),
+      (3, 1, (8, 11, 3)),
+      (3, 2, (8, 11, 3)),
+      (5, 2, (28, 28, 1)),
+      (5, 3, (8, 11, 3)),
+  )
+  def test_equals_lax_conv(self, size, stride, shape):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(4, *shape)).astype(np.float32)
+    kernel = rng.normal(size=(size, size, shape[-1], 6)).astype(np.float32)
+    kernel, bias = kernel / size, rng.normal(size=6).astype(np.float32)
+
+    @jax.jit
+    def both(images, kernel):
+      layer = im2col.Conv(6, size, stride)
+      params = {'kernel': kernel.reshape(-1, 6), 'bias': bias}
+      expected = lax.conv_general_dilated(
+          images,
+          kernel,
+          (stride, stride),
+          'VALID',
+          dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+          precision='highest',
+      )
+      expected = expected + bias.reshape(1, 1, 1, 6)
+      return layer.apply({'params': params}, images), expected
+
+    found, expected = both(images, kernel)
+    # float32 sums of up to 75 terms, in another order.
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+  def test_patches_by_hand(self):
+    images = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    patches = im2col.patches(images, 2, 2)
+    np.testing.assert_array_equal(
+        patches[0],
+        [[[0, 1, 4, 5], [2, 3, 6, 7]], [[8, 9, 12, 13], [10, 11, 14, 15]]],
+    )
+
+  def test_scale_of_the_initial_kernel(self):
+    layer = im2col.Conv(400, 5, 1)
+    params = layer.init(jax.random.key(0), jnp.zeros((1, 5, 5, 4)))['params']
+    # Variance 2 / fan-in of 100; 40,000 draws: standard error 0.4 %.
+    self.assertAlmostEqual(float(params['kernel'].std()), 0.02**0.5, delta=2e-3)
+
+
+class CnnTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      ((784,), (28, 28), 5 * 5 * 32),
+      ((28, 28), None, 5 * 5 * 32),
+      ((32, 32, 3), None, 6 * 6 * 32),
+      ((64,), (8, 8), 2 * 2 * 32),
+      ((8, 8, 1), None, 2 * 2 * 32),
+  )
+  def test_features(self, input_shape, image_shape, num_features):
+    model = models.make('cnn', input_shape, 10, image_shape=image_shape)
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+    features = jax.eval_shape(model.features, params, state, inputs)
+    self.assertEqual(features.shape, (2, num_features))
+    self.assertEqual(params['head']['kernel'].shape, (num_features, 10))
+
+  def test_every_channel_makes_a_convolution(self):
+    model = models.make('cnn', (28, 28), 10, channels=(4, 8, 16))
+    params = jax.eval_shape(model.init, jax.random.key(0))[0]
+    self.assertLen([name for name in params if 'conv' in name], 3)
+    self.assertEqual(params['head']['kernel'].shape, (2 * 2 * 16, 10))
+
+  def test_table(self):
+    with self.assertRaisesRegex(ValueError, 'expects images.*--model=mlp'):
+      models.make('cnn', (20,), 2)
+
+  def test_image_too_small(self):
+    with self.assertRaisesRegex(ValueError, r'kernels \(3, 3\).*\(4, 4, 1\)'):
+      models.make('cnn', (4, 4), 2)
+
+  def test_lengths_differ(self):
+    with self.assertRaisesRegex(ValueError, '2 channels, 1 sizes'):
+      models.make('cnn', (28, 28), 2, sizes=(3,))
+
+
+if __name__ == '__main__':
+  absltest.main()

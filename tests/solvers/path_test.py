@@ -1,0 +1,268 @@
+from absl.testing import absltest
+from absl.testing import parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdm.solvers import moments as moments_lib
+from jdm.solvers import path as path_lib
+from tests import planted
+from tests.solvers import oracle
+
+_RATIOS = (0.5, 1, 2, 10)
+
+
+class LassoPathTest(parameterized.TestCase):
+
+  @parameterized.product(ratio=_RATIOS, alpha=(0.1, 0.5, 0.9))
+  def test_objective_matches_scikit_learn(self, ratio, alpha):
+    num_models = int(60 * ratio)
+    problem = planted.sparse_linear(0, 60, num_models, 3, alpha)
+    for tol in (1e-4, 1e-6, 1e-8):
+      dtype = 'float32' if tol >= 1e-6 else 'float64'
+      path = path_lib.lasso_path(
+          problem.moments, num_lams=8, keep='all', tol=tol, dtype=dtype
+      )
+      self.assertTrue(path.converged.all())
+      for k, j in ((2, 0), (7, 1)):
+        pair = problem.masks, problem.outcomes[:, j]
+        lam = path.lams[k, j]
+        best = oracle.objective(*pair, *oracle.lasso(*pair, lam), lam)
+        found = oracle.objective(
+            *pair, path.weights[k, :, j], path.bias[k, j], lam
+        )
+        scale = problem.outcomes[:, j].astype(np.float64).var() / 2
+        # The oracle itself is solved to 1e-13.
+        self.assertLessEqual(found - best, path.gap[k, j] * scale + 1e-12)
+        if tol == 1e-8:
+          np.testing.assert_allclose(found, best, rtol=1e-7)
+
+  @parameterized.product(ratio=_RATIOS, tol=(1e-4, 1e-6))
+  def test_gap_is_that_of_the_weights_returned(self, ratio, tol):
+    problem = planted.sparse_linear(1, 60, int(60 * ratio), 3)
+    path = path_lib.lasso_path(problem.moments, num_lams=8, keep='all', tol=tol)
+    self.assertEqual(path.weights.dtype, np.float32)
+    for k in range(8):
+      for j in range(3):
+        gap = oracle.relative_gap(
+            problem.masks,
+            problem.outcomes[:, j],
+            path.weights[k, :, j],
+            path.lams[k, j],
+        )
+        # The definition subtracts numbers near 1: 1e-14 is its rounding.
+        np.testing.assert_allclose(path.gap[k, j], gap, rtol=1e-4, atol=1e-13)
+        self.assertLessEqual(gap, 1.1 * tol)
+
+  def test_satisfies_the_optimality_conditions(self):
+    problem = planted.sparse_linear(2)
+    path = path_lib.lasso_path(
+        problem.moments, num_lams=5, keep='all', tol=1e-8, dtype='float64'
+    )
+    gram, cross = problem.moments.gram(), problem.moments.centred_cross()
+    correlation = cross[None] - np.einsum('ij,kjt->kit', gram, path.weights)
+    lam = path.lams[:, None] * np.ones_like(correlation)
+    active = path.weights != 0
+    # A gap of 1e-8 bounds the error of correlations by about its root.
+    np.testing.assert_array_less(np.abs(correlation), lam + 1e-4)
+    np.testing.assert_allclose(
+        correlation[active], (lam * np.sign(path.weights))[active], atol=1e-4
+    )
+
+  def test_orthogonal_design_has_a_closed_form(self):
+    # All 2^4 subsets: centred columns are orthogonal, of square norm m / 4.
+    masks = np.unpackbits(np.arange(16, dtype=np.uint8)[:, None], axis=1) > 0
+    masks = masks[:, 4:]
+    outcomes = np.random.default_rng(0).normal(size=(16, 2))
+    moments = moments_lib.of(masks, outcomes)
+    path = path_lib.lasso_path(
+        moments, lams=np.array([0.05]), tol=1e-10, dtype='float64'
+    )
+    cross = moments.centred_cross()
+    shrunk = np.sign(cross) * np.maximum(np.abs(cross) - 0.05, 0)
+    np.testing.assert_allclose(path.weights, shrunk * 4, atol=1e-5)
+
+  def test_weights_are_exactly_zero_at_the_largest_penalty(self):
+    problem = planted.sparse_linear(3)
+    path = path_lib.lasso_path(problem.moments, num_lams=4, keep='all')
+    np.testing.assert_array_equal(path.weights[0], 0)
+    np.testing.assert_array_equal(path.nnz[0], 0)
+    mean = problem.outcomes.mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(path.bias[0], mean, rtol=1e-12)
+    self.assertTrue((path.nnz[1] > 0).all())
+    nnz = (path.weights != 0).sum(axis=1)
+    np.testing.assert_array_equal(path.nnz, nnz)
+    self.assertLess(path.nnz[1].max(), 60)
+
+  def test_a_shift_or_a_scale_of_outcomes_changes_what_it_must(self):
+    problem = planted.sparse_linear(4)
+    path = path_lib.lasso_path(problem.moments, num_lams=5, keep='all')
+    moved = moments_lib.of(problem.masks, problem.outcomes * 1024.0 + 5120)
+    shifted = path_lib.lasso_path(moved, num_lams=5, keep='all')
+    # A power of two is exact; float32 outcomes are rounded by the shift.
+    np.testing.assert_allclose(
+        shifted.weights, path.weights * 1024, atol=1024 * 1e-4
+    )
+    np.testing.assert_allclose(
+        shifted.bias, path.bias * 1024 + 5120, atol=1024 * 1e-3
+    )
+
+  def test_targets_do_not_interact(self):
+    problem = planted.sparse_linear(5, num_targets=9)
+    options = {'num_lams': 6, 'keep': 'all', 'tol': 1e-6}
+    path = path_lib.lasso_path(problem.moments, **options)
+    order = np.random.default_rng(0).permutation(9)
+    mixed = moments_lib.of(problem.masks, problem.outcomes[:, order])
+    for tile in (None, 4):
+      other = path_lib.lasso_path(mixed, tile=tile, **options)
+      self.assertTrue(other.converged.all())
+      # Two solutions within a gap of 1e-6 differ by about its root.
+      np.testing.assert_allclose(
+          other.weights, path.weights[:, :, order], atol=2e-3
+      )
+
+  @parameterized.parameters(1, 7, 60)
+  def test_block_size_does_not_matter(self, block):
+    problem = planted.sparse_linear(6)
+    path = path_lib.lasso_path(
+        problem.moments, num_lams=5, keep='all', tol=1e-6, block=block
+    )
+    self.assertTrue(path.converged.all())
+
+  def test_two_devices_agree_with_one(self):
+    problem = planted.sparse_linear(7, num_targets=8)
+    seen = []
+    options = {'num_lams': 6, 'keep': 'all', 'tol': 1e-6, 'tile': 2}
+    one, two = (
+        path_lib.lasso_path(
+            problem.moments,
+            devices=jax.local_devices()[:count],
+            progress=lambda done, total: seen.append((done, total)),
+            **options,
+        )
+        for count in (1, 2)
+    )
+    self.assertLen(jax.local_devices(), 2)
+    self.assertEqual(seen[-1], (8, 8))
+    # Two solutions within a gap of 1e-6 differ by about its root.
+    np.testing.assert_allclose(one.weights, two.weights, atol=2e-3)
+
+  def test_keeps_the_best_penalty_by_the_intercept_of_the_fit(self):
+    problem = planted.sparse_linear(8, num_models=200)
+    other = planted.sparse_linear(8, num_models=280)
+    val = other.masks[200:], other.outcomes[200:] + 0.5
+    options = {'val_masks': val[0], 'val_outcomes': val[1], 'num_lams': 10}
+    path = path_lib.lasso_path(problem.moments, keep='all', **options)
+    predicted = np.einsum('mn,knt->kmt', val[0], path.weights)
+    predicted += path.bias[:, None]
+    expected = np.mean((val[1][None] - predicted) ** 2, axis=1)
+    # float32 products of predictions of size 10.
+    np.testing.assert_allclose(path.val_mse_path, expected, rtol=1e-5)
+    best = path_lib.lasso_path(problem.moments, keep='best', **options)
+    index = expected.argmin(axis=0)
+    columns = np.arange(5)
+    np.testing.assert_array_equal(
+        best.weights, path.weights[index, :, columns].T
+    )
+    np.testing.assert_array_equal(best.lam, path.lams[index, columns])
+    np.testing.assert_array_equal(
+        best.val_mse, path.val_mse_path[index, columns]
+    )
+    np.testing.assert_array_equal(best.gap, path.gap[index, columns])
+
+  def test_constant_outcomes_and_constant_columns(self):
+    problem = planted.sparse_linear(9)
+    masks, outcomes = problem.masks.copy(), problem.outcomes.copy()
+    outcomes[:, 1] = 0.1
+    masks[:, 3], masks[:, 4] = True, False
+    path = path_lib.lasso_path(
+        moments_lib.of(masks, outcomes), num_lams=5, keep='all'
+    )
+    np.testing.assert_array_equal(path.weights[:, :, 1], 0)
+    np.testing.assert_array_equal(path.gap[:, 1], 0)
+    np.testing.assert_allclose(path.bias[:, 1], np.float32(0.1), rtol=1e-12)
+    np.testing.assert_array_equal(path.weights[:, 3:5], 0)
+    self.assertTrue(np.isfinite(path.weights).all())
+    self.assertTrue(path.converged.all())
+
+  def test_copies_of_an_example_and_of_a_model(self):
+    # Rank one blocks: the worst case for step lengths.
+    problem = planted.sparse_linear(10, num_train=8, num_models=40)
+    masks = np.repeat(problem.masks, 8, axis=1)
+    path = path_lib.lasso_path(
+        moments_lib.of(masks, problem.outcomes),
+        num_lams=6,
+        keep='all',
+        tol=1e-6,
+    )
+    self.assertTrue(path.converged.all())
+
+  def test_the_honest_gap_of_an_unfinished_target(self):
+    problem = planted.sparse_linear(11, num_models=60)
+    path = path_lib.lasso_path(
+        problem.moments, num_lams=4, keep='all', tol=1e-8, max_epochs=2
+    )
+    self.assertFalse(path.converged.all())
+    np.testing.assert_array_equal(path.converged, path.gap <= 1.1e-8)
+    self.assertTrue(np.isfinite(path.gap).all())
+    gap = oracle.relative_gap(
+        problem.masks,
+        problem.outcomes[:, 0],
+        path.weights[3, :, 0],
+        path.lams[3, 0],
+    )
+    np.testing.assert_allclose(path.gap[3, 0], gap, rtol=1e-6)
+
+  def test_the_running_gap_is_near_the_certificate(self):
+    problem = planted.sparse_linear(12)
+    options = {'num_lams': 6, 'keep': 'all', 'tol': 1e-4}
+    path = path_lib.lasso_path(problem.moments, **options)
+    running = path_lib.lasso_path(problem.moments, certify=False, **options)
+    np.testing.assert_allclose(running.gap, path.gap, rtol=0.02, atol=1e-9)
+
+  def test_starts_from_given_weights(self):
+    problem = planted.sparse_linear(13)
+    lams = np.full((1, 5), 0.02)
+    cold = path_lib.lasso_path(problem.moments, lams=lams, tol=1e-6)
+    warm = path_lib.lasso_path(
+        problem.moments, lams=lams, tol=1e-6, start=cold.weights
+    )
+    self.assertEqual(warm.num_epochs.max(), 1)
+    self.assertTrue(warm.converged.all())
+
+  def test_leaves_precision_and_arrays_as_they_were(self):
+    path = path_lib.lasso_path(
+        planted.sparse_linear(0).moments, num_lams=3, keep='all'
+    )
+    self.assertEqual(path.weights.dtype, np.float32)
+    self.assertEqual(jnp.ones(2).dtype, jnp.float32)
+
+  def test_bad_options_raise(self):
+    moments = planted.sparse_linear(0).moments
+    solve = path_lib.lasso_path
+    with self.assertRaisesRegex(ValueError, "keep='all'"):
+      solve(moments)
+    with self.assertRaisesRegex(ValueError, "'best' or 'all'"):
+      solve(moments, keep='some')
+    with self.assertRaisesRegex(ValueError, 'above 0'):
+      solve(moments, lams=np.array([0.1, 0.0]), keep='all')
+    with self.assertRaisesRegex(ValueError, 'decreasing'):
+      solve(moments, lams=np.array([0.1, 0.2]), keep='all')
+    with self.assertRaisesRegex(ValueError, 'num_lams, 5'):
+      solve(moments, lams=np.ones((2, 4)), keep='all')
+    with self.assertRaisesRegex(ValueError, 'min_ratio'):
+      solve(moments, min_ratio=2, keep='all')
+    with self.assertRaisesRegex(ValueError, 'both val_masks'):
+      solve(moments, val_masks=np.ones((3, 60), bool))
+    with self.assertRaisesRegex(ValueError, r'num_val, 60'):
+      solve(
+          moments,
+          val_masks=np.ones((3, 50), bool),
+          val_outcomes=np.ones((3, 5)),
+      )
+    with self.assertRaisesRegex(ValueError, '2 models or more'):
+      solve(moments_lib.Moments.zeros(60, 5), keep='all')
+
+
+if __name__ == '__main__':
+  absltest.main()
