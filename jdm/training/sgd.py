@@ -224,7 +224,7 @@ def fit_one(
     new = (optax.apply_updates(params, updates), new_state, new_moments)
     # Steps past the subset's last whole batch change nothing.
     real = position < steps_an_epoch
-    keep = functools.partial(jnp.where, True)
+    keep = functools.partial(jnp.where, real)
     kept = jax.tree.map(keep, new, (params, state, moments))
     return (*kept, step + real.astype(step.dtype)), None
 
