@@ -78,11 +78,13 @@ def collect(
 
   Raises:
     StoreError: if the store was made by another recipe or cannot be written.
-    ValueError: if rows would take ids beyond 31 bits.
+    ValueError: if rows would take ids that belong to other models.
   """
-  if pool.first_id + num_models > 2**31:
+  highest = 2**31 if pool.first_id else recipe_lib.RETRAINED_FIRST_ID
+  if pool.given_ids is None and pool.first_id + num_models > highest:
     raise ValueError(
-        f'{num_models} models from id {pool.first_id} go beyond 2**31 ids'
+        f'{num_models} models from id {pool.first_id} go beyond id {highest},'
+        ' where other models begin'
     )
   layout = pool.outcome_layout()
   store = store_lib.OutcomeStore.create(
@@ -111,7 +113,9 @@ def collect(
     started = None
     if rows is not None:
       masks = pool.masks(rows)
-      run = pool.trainer.start(key, rows + pool.first_id, masks, pool.replicate)
+      run = pool.trainer.start(
+          key, pool.model_ids(rows), masks, pool.replicates(rows)
+      )
       started = (rows, masks, run)
     if pending is not None:
       done += _finish(store, *pending, since=last)
@@ -146,7 +150,7 @@ def estimate(
   seconds = []
   for _ in range(2):
     start = time.perf_counter()
-    pool.trainer.train(key, rows + pool.first_id, masks, pool.replicate)
+    pool.trainer.train(key, pool.model_ids(rows), masks, pool.replicates(rows))
     seconds.append(time.perf_counter() - start)
   num_calls = -(-left // a_call)
   row_bytes = -(-pool.trainer.num_train // 8)
@@ -201,7 +205,8 @@ def retrainer(
     `[num_models, num_train]` and a number of replicates to
     `[replicates, num_models, num_targets]`, in outcome units; NaN where a
     training diverged. Each mask is trained `replicates` times, with
-    initialization and order that no model of the pool has.
+    initialization and order that no model of the pool has; the result for a
+    mask is a function of (seed, mask, replicate).
   """
   if pool is None:
     recipe = recipe_lib.Recipe.from_json(store.recipe)
@@ -215,15 +220,12 @@ def retrainer(
   folder = cache or os.path.join(os.path.dirname(store.path), 'verify')
 
   def retrain(masks: np.ndarray, replicates: int) -> np.ndarray:
-    repeated = np.concatenate([masks] * replicates)
-    given = recipe_lib.given_masks(
-        dataclasses.replace(pool, first_id=recipe_lib.RETRAINED_FIRST_ID),
-        repeated,
-    )
+    given = recipe_lib.given_masks(pool, masks, replicates)
     name = json.dumps(given.description, sort_keys=True).encode()
     path = os.path.join(folder, hashlib.sha256(name).hexdigest()[:16])
-    done = collect(given, path, num_models=len(repeated), progress=progress)
-    result = np.full((len(repeated), *done.outcomes[outcome][0]), np.nan)
+    num_models = replicates * len(masks)
+    done = collect(given, path, num_models=num_models, progress=progress)
+    result = np.full((num_models, *done.outcomes[outcome][0]), np.nan)
     rows = done.completed()
     result[rows] = done.read(outcome, rows)
     return result.reshape(replicates, len(masks), *result.shape[1:])

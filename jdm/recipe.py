@@ -120,6 +120,8 @@ class Pool:
     replicate: same subsets, other initialization and order.
     dtype: of stored outcomes.
     dataset: the examples, where a recipe named them.
+    given_ids: `[num_models]`, the id of each row, where masks are given.
+    given_replicates: `[num_models]`, likewise.
   """
 
   description: Mapping[str, Any]
@@ -130,10 +132,26 @@ class Pool:
   replicate: int = 0
   dtype: str = 'float32'
   dataset: dataset_lib.Dataset | None = None
+  given_ids: np.ndarray | None = None
+  given_replicates: np.ndarray | None = None
 
   def masks(self, rows: np.ndarray) -> np.ndarray:
     """The masks of some rows: bool `[k, num_train]`."""
-    return np.asarray(self.draw_masks(np.asarray(rows) + self.first_id))
+    if self.given_ids is not None:
+      return np.asarray(self.draw_masks(np.asarray(rows)))
+    return np.asarray(self.draw_masks(self.model_ids(rows)))
+
+  def model_ids(self, rows: np.ndarray) -> np.ndarray:
+    """The ids of some rows, int `[k]`."""
+    if self.given_ids is not None:
+      return self.given_ids[rows]
+    return np.asarray(rows) + self.first_id
+
+  def replicates(self, rows: np.ndarray) -> np.ndarray | int:
+    """The replicate numbers of some rows, int `[k]` or one for all."""
+    if self.given_replicates is not None:
+      return self.given_replicates[rows]
+    return self.replicate
 
   def outcome_layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape of one row and dtype name of every outcome, for a store."""
@@ -268,27 +286,50 @@ def make_trainer(
   )
 
 
-def given_masks(pool: Pool, masks: np.ndarray) -> Pool:
-  """The same pool with masks that are given, row by row, and not drawn.
+def given_masks(pool: Pool, masks: np.ndarray, replicates: int = 1) -> Pool:
+  """The same pool with masks that are given and not drawn.
+
+  A mask's id is a hash of it, from `RETRAINED_FIRST_ID` on: its training is a
+  function of (seed, mask, replicate) alone, whichever others are asked for.
 
   Args:
     pool: what trains.
-    masks: bool `[num_models, num_train]`; row i is trained with the randomness
-      of (seed, first_id + i).
+    masks: bool `[num_masks, num_train]`.
+    replicates: trainings of each. Row `r * num_masks + j` is mask j,
+      replicate r.
+
+  Raises:
+    ValueError: on masks of another shape or dtype, or no replicate.
   """
   masks = subsets.check_masks(
       masks, who='`given_masks`', num_train=pool.trainer.num_train
   )
-  digest = hashlib.sha256(np.packbits(masks, axis=1).tobytes()).hexdigest()
+  if replicates < 1 or not len(masks):
+    raise ValueError(
+        '`given_masks` expects at least one mask and one replicate, got'
+        f' {len(masks)} and {replicates}'
+    )
+  digests = [
+      hashlib.sha256(row.tobytes()) for row in np.packbits(masks, axis=1)
+  ]
+  hashes = [int.from_bytes(digest.digest()[:4], 'little') for digest in digests]
+  ids = RETRAINED_FIRST_ID + np.array(hashes, np.int64) % RETRAINED_FIRST_ID
+  whole = hashlib.sha256(b''.join(digest.digest() for digest in digests))
   description = {
       **pool.description,
       'sampler': 'given',
-      'sampler_options': {'sha256': digest, 'num_models': len(masks)},
+      'sampler_options': {
+          'sha256': whole.hexdigest(),
+          'num_masks': len(masks),
+          'replicates': replicates,
+      },
   }
   return dataclasses.replace(
       pool,
       description=description,
-      draw_masks=lambda ids: masks[np.asarray(ids) - pool.first_id],
+      draw_masks=lambda rows: masks[rows % len(masks)],
+      given_ids=np.tile(ids, replicates).astype(np.int32),
+      given_replicates=np.repeat(np.arange(replicates), len(masks)),
   )
 
 

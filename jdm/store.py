@@ -125,7 +125,7 @@ class OutcomeStore:
         'recipe': json.loads(json.dumps(recipe)),
         'num_models': num_models,
         'num_train': num_train,
-        'chunk': min(chunk, num_models),
+        'chunk': chunk,
         'outcomes': {n: [list(s), str(d)] for n, (s, d) in outcomes.items()},
     }
     group = {

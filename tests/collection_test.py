@@ -164,9 +164,13 @@ class CollectTest(_CountedTestCase):
 
   def test_ids_beyond_31_bits(self):
     pool = dataclasses.replace(self.pool, first_id=2**31 - 5)
-    with self.assertRaisesRegex(ValueError, r'beyond 2\*\*31'):
+    with self.assertRaisesRegex(ValueError, 'beyond id 2147483648'):
       self._collect(pool=pool)
     self.assertLen(self._collect(5, pool=pool).completed(), 5)
+
+  def test_pools_end_where_retrained_models_begin(self):
+    with self.assertRaisesRegex(ValueError, 'beyond id 536870912'):
+      collection.collect(self.pool, self.path, num_models=2**29 + 1)
 
   def test_another_recipe(self):
     self._collect()
@@ -235,10 +239,16 @@ class RetrainerTest(_CountedTestCase):
     found = retrain(self.masks, 2)
     self.assertEqual(found.shape, (2, 3, 6))
     self.assertFalse(np.array_equal(found[0], found[1]))
-    ids = recipe_lib.RETRAINED_FIRST_ID + np.arange(6)
-    self.assertEqual(self.trained, ids.tolist())
+    self.assertLen(self.trained, 6)
+    self.assertEqual(self.trained[:3], self.trained[3:])
+    self.assertLen(set(self.trained), 3)
+    self.assertBetween(min(self.trained), 2**29, 2**30 - 1)
+    self.assertLess(max(self.trained), 2**30)
     direct = self.pool.trainer.train(
-        jax.random.key(0), ids, np.concatenate([self.masks] * 2)
+        jax.random.key(0),
+        np.array(self.trained),
+        np.concatenate([self.masks] * 2),
+        np.repeat([0, 1], 3),
     )
     np.testing.assert_array_equal(found.reshape(6, 6), direct['soft_margin'])
     self.trained.clear()
@@ -247,6 +257,14 @@ class RetrainerTest(_CountedTestCase):
     self.assertEmpty(self.trained)
     verify = pathlib.Path(self.path).parent / 'verify'
     self.assertLen(list(verify.iterdir()), 1)
+
+  def test_a_mask_is_trained_alike_in_any_company(self):
+    cache = self.create_tempdir().full_path
+    retrain = collection.retrainer(self.store, cache=cache)
+    together = retrain(self.masks, 2)
+    np.testing.assert_array_equal(
+        retrain(self.masks[2:], 1)[0], together[0, 2:]
+    )
 
   def test_another_outcome_and_a_given_cache(self):
     cache = self.create_tempdir().full_path

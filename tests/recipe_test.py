@@ -190,6 +190,16 @@ class GivenMasksTest(parameterized.TestCase):
     other = recipe_lib.given_masks(pool, ~masks)
     self.assertNotEqual(given.description, other.description)
 
+  def test_replicates_share_mask_and_id(self):
+    masks = np.random.default_rng(0).random((5, 40)) < 0.5
+    given = recipe_lib.given_masks(_build(), masks, replicates=3)
+    rows = np.array([1, 6, 11])
+    np.testing.assert_array_equal(given.masks(rows), masks[[1, 1, 1]])
+    self.assertLen(set(given.model_ids(rows).tolist()), 1)
+    self.assertEqual(given.replicates(rows).tolist(), [0, 1, 2])
+    with self.assertRaisesRegex(ValueError, 'at least one mask'):
+      recipe_lib.given_masks(_build(), masks, replicates=0)
+
   def test_wrong_masks(self):
     with self.assertRaisesRegex(ValueError, r'`given_masks`.*num_models, 40'):
       recipe_lib.given_masks(_build(), np.ones((2, 39), bool))

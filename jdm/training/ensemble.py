@@ -201,6 +201,8 @@ class Pending:
     for rows, outcomes in self.calls:
       for name, (padded, count) in outcomes.items():
         values = np.asarray(padded)[:count]
+        if not np.issubdtype(values.dtype, np.floating):
+          values = values.astype(np.float32)  # Integers cannot hold NaN.
         if name not in results:
           shape = (len(self.too_small), *values.shape[1:])
           results[name] = np.empty(shape, values.dtype)

@@ -21,7 +21,7 @@ from jdm.models import model as model_lib
 from jdm.training import augmentation
 
 TrainOne = Callable[..., dict[str, jax.Array]]
-_EVALUATION_ACTIVATIONS = 1 << 24  # Input values evaluated at once.
+_EVALUATION_INPUTS = 1 << 20  # Input values evaluated at once.
 
 
 class TrainingData(NamedTuple):
@@ -274,9 +274,7 @@ def evaluate(
   """Computes the logits `[num_targets, num_classes]`, in batches if large."""
   num_targets = inputs.shape[0]
   image_like = inputs.ndim > 2
-  batch = (
-      100 if image_like else max(1, _EVALUATION_ACTIVATIONS // inputs[0].size)
-  )
+  batch = 100 if image_like else max(1, _EVALUATION_INPUTS // inputs[0].size)
   if num_targets <= batch:
     return model.apply(params, state, inputs, False)[0]
   num_batches = -(-num_targets // batch)

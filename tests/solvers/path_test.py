@@ -17,7 +17,7 @@ class LassoPathTest(parameterized.TestCase):
   @parameterized.product(ratio=_RATIOS, alpha=(0.1, 0.5, 0.9))
   def test_objective_matches_scikit_learn(self, ratio, alpha):
     num_models = int(60 * ratio)
-    problem = planted.sparse_linear(0, 60, num_models, 3, alpha)
+    problem = planted.sparse_linear(0, 60, num_models, 5, alpha)
     for tol in (1e-4, 1e-6, 1e-8):
       dtype = 'float32' if tol >= 1e-6 else 'float64'
       path = path_lib.lasso_path(
@@ -39,7 +39,7 @@ class LassoPathTest(parameterized.TestCase):
 
   @parameterized.product(ratio=_RATIOS, tol=(1e-4, 1e-6))
   def test_gap_is_that_of_the_weights_returned(self, ratio, tol):
-    problem = planted.sparse_linear(1, 60, int(60 * ratio), 3)
+    problem = planted.sparse_linear(1, 60, int(60 * ratio), 5)
     path = path_lib.lasso_path(problem.moments, num_lams=8, keep='all', tol=tol)
     self.assertEqual(path.weights.dtype, np.float32)
     for k in range(8):
@@ -57,7 +57,7 @@ class LassoPathTest(parameterized.TestCase):
   def test_satisfies_the_optimality_conditions(self):
     problem = planted.sparse_linear(2)
     path = path_lib.lasso_path(
-        problem.moments, num_lams=5, keep='all', tol=1e-8, dtype='float64'
+        problem.moments, num_lams=8, keep='all', tol=1e-8, dtype='float64'
     )
     gram, cross = problem.moments.gram(), problem.moments.centred_cross()
     correlation = cross[None] - np.einsum('ij,kjt->kit', gram, path.weights)
@@ -84,7 +84,7 @@ class LassoPathTest(parameterized.TestCase):
 
   def test_weights_are_exactly_zero_at_the_largest_penalty(self):
     problem = planted.sparse_linear(3)
-    path = path_lib.lasso_path(problem.moments, num_lams=4, keep='all')
+    path = path_lib.lasso_path(problem.moments, num_lams=8, keep='all')
     np.testing.assert_array_equal(path.weights[0], 0)
     np.testing.assert_array_equal(path.nnz[0], 0)
     mean = problem.outcomes.mean(axis=0, dtype=np.float64)
@@ -96,9 +96,9 @@ class LassoPathTest(parameterized.TestCase):
 
   def test_a_shift_or_a_scale_of_outcomes_changes_what_it_must(self):
     problem = planted.sparse_linear(4)
-    path = path_lib.lasso_path(problem.moments, num_lams=5, keep='all')
+    path = path_lib.lasso_path(problem.moments, num_lams=8, keep='all')
     moved = moments_lib.of(problem.masks, problem.outcomes * 1024.0 + 5120)
-    shifted = path_lib.lasso_path(moved, num_lams=5, keep='all')
+    shifted = path_lib.lasso_path(moved, num_lams=8, keep='all')
     # A power of two is exact; float32 outcomes are rounded by the shift.
     np.testing.assert_allclose(
         shifted.weights, path.weights * 1024, atol=1024 * 1e-4
@@ -108,12 +108,13 @@ class LassoPathTest(parameterized.TestCase):
     )
 
   def test_targets_do_not_interact(self):
-    problem = planted.sparse_linear(5, num_targets=9)
-    options = {'num_lams': 6, 'keep': 'all', 'tol': 1e-6}
-    path = path_lib.lasso_path(problem.moments, **options)
-    order = np.random.default_rng(0).permutation(9)
+    problem = planted.sparse_linear(5, num_targets=10)
+    options = {'num_lams': 8, 'keep': 'all', 'tol': 1e-6}
+    options['devices'] = jax.local_devices()[:1]
+    path = path_lib.lasso_path(problem.moments, tile=5, **options)
+    order = np.random.default_rng(0).permutation(10)
     mixed = moments_lib.of(problem.masks, problem.outcomes[:, order])
-    for tile in (None, 4):
+    for tile in (10, 5):
       other = path_lib.lasso_path(mixed, tile=tile, **options)
       self.assertTrue(other.converged.all())
       # Two solutions within a gap of 1e-6 differ by about its root.
@@ -125,14 +126,14 @@ class LassoPathTest(parameterized.TestCase):
   def test_block_size_does_not_matter(self, block):
     problem = planted.sparse_linear(6)
     path = path_lib.lasso_path(
-        problem.moments, num_lams=5, keep='all', tol=1e-6, block=block
+        problem.moments, num_lams=8, keep='all', tol=1e-6, block=block
     )
     self.assertTrue(path.converged.all())
 
   def test_two_devices_agree_with_one(self):
-    problem = planted.sparse_linear(7, num_targets=8)
+    problem = planted.sparse_linear(7, num_targets=10)
     seen = []
-    options = {'num_lams': 6, 'keep': 'all', 'tol': 1e-6, 'tile': 2}
+    options = {'num_lams': 8, 'keep': 'all', 'tol': 1e-6, 'tile': 5}
     one, two = (
         path_lib.lasso_path(
             problem.moments,
@@ -143,7 +144,7 @@ class LassoPathTest(parameterized.TestCase):
         for count in (1, 2)
     )
     self.assertLen(jax.local_devices(), 2)
-    self.assertEqual(seen[-1], (8, 8))
+    self.assertEqual(seen[-1], (10, 10))
     # Two solutions within a gap of 1e-6 differ by about its root.
     np.testing.assert_allclose(one.weights, two.weights, atol=2e-3)
 
@@ -151,7 +152,7 @@ class LassoPathTest(parameterized.TestCase):
     problem = planted.sparse_linear(8, num_models=200)
     other = planted.sparse_linear(8, num_models=280)
     val = other.masks[200:], other.outcomes[200:] + 0.5
-    options = {'val_masks': val[0], 'val_outcomes': val[1], 'num_lams': 10}
+    options = {'val_masks': val[0], 'val_outcomes': val[1], 'num_lams': 8}
     path = path_lib.lasso_path(problem.moments, keep='all', **options)
     predicted = np.einsum('mn,knt->kmt', val[0], path.weights)
     predicted += path.bias[:, None]
@@ -176,7 +177,7 @@ class LassoPathTest(parameterized.TestCase):
     outcomes[:, 1] = 0.1
     masks[:, 3], masks[:, 4] = True, False
     path = path_lib.lasso_path(
-        moments_lib.of(masks, outcomes), num_lams=5, keep='all'
+        moments_lib.of(masks, outcomes), num_lams=8, keep='all'
     )
     np.testing.assert_array_equal(path.weights[:, :, 1], 0)
     np.testing.assert_array_equal(path.gap[:, 1], 0)
@@ -191,7 +192,7 @@ class LassoPathTest(parameterized.TestCase):
     masks = np.repeat(problem.masks, 8, axis=1)
     path = path_lib.lasso_path(
         moments_lib.of(masks, problem.outcomes),
-        num_lams=6,
+        num_lams=8,
         keep='all',
         tol=1e-6,
     )
@@ -200,7 +201,7 @@ class LassoPathTest(parameterized.TestCase):
   def test_the_honest_gap_of_an_unfinished_target(self):
     problem = planted.sparse_linear(11, num_models=60)
     path = path_lib.lasso_path(
-        problem.moments, num_lams=4, keep='all', tol=1e-8, max_epochs=2
+        problem.moments, num_lams=8, keep='all', tol=1e-8, max_epochs=2
     )
     self.assertFalse(path.converged.all())
     np.testing.assert_array_equal(path.converged, path.gap <= 1.1e-8)
@@ -208,14 +209,14 @@ class LassoPathTest(parameterized.TestCase):
     gap = oracle.relative_gap(
         problem.masks,
         problem.outcomes[:, 0],
-        path.weights[3, :, 0],
-        path.lams[3, 0],
+        path.weights[7, :, 0],
+        path.lams[7, 0],
     )
-    np.testing.assert_allclose(path.gap[3, 0], gap, rtol=1e-6)
+    np.testing.assert_allclose(path.gap[7, 0], gap, rtol=1e-6)
 
   def test_the_running_gap_is_near_the_certificate(self):
     problem = planted.sparse_linear(12)
-    options = {'num_lams': 6, 'keep': 'all', 'tol': 1e-4}
+    options = {'num_lams': 8, 'keep': 'all', 'tol': 1e-4}
     path = path_lib.lasso_path(problem.moments, **options)
     running = path_lib.lasso_path(problem.moments, certify=False, **options)
     np.testing.assert_allclose(running.gap, path.gap, rtol=0.02, atol=1e-9)
@@ -232,7 +233,7 @@ class LassoPathTest(parameterized.TestCase):
 
   def test_leaves_precision_and_arrays_as_they_were(self):
     path = path_lib.lasso_path(
-        planted.sparse_linear(0).moments, num_lams=3, keep='all'
+        planted.sparse_linear(0).moments, num_lams=8, keep='all'
     )
     self.assertEqual(path.weights.dtype, np.float32)
     self.assertEqual(jnp.ones(2).dtype, jnp.float32)
