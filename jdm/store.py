@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
+from jdm import zarr_files
+
 _FORMAT = 1
 _FLAGS = ('completed', 'diverged')
 _NOT_OUTCOMES = ('masks', *_FLAGS)
@@ -134,18 +136,10 @@ class OutcomeStore:
         'attributes': {'jdm': attributes},
     }
     try:
-      files = ts.KvStore.open(_kvstore(path)).result()
-      absent = files.read('zarr.json').result()
-      if absent.state == 'missing':
-        # Written only if still absent: of two creators one wins, whole.
-        files.write(
-            'zarr.json',
-            json.dumps(group, indent=1).encode(),
-            if_equal=absent.stamp.generation,
-        ).result()
+      zarr_files.create_group(path, json.dumps(group, indent=1).encode())
     except Exception as error:
       raise StoreError(
-          f'cannot create a store at {path}: {_reason(error)}. Choose a'
+          f'cannot create a store at {path}: {zarr_files.reason(error)}. Choose a'
           ' workdir that can be written.'
       ) from error
     store = cls.open(path)
@@ -163,19 +157,18 @@ class OutcomeStore:
     """
     path = os.fspath(path)
     try:
-      files = ts.KvStore.open(_kvstore(path)).result()
-      found = files.read('zarr.json').result()
+      found = zarr_files.read_group(path)
     except Exception as error:
       raise StoreError(
-          f'cannot open a store at {path}: {_reason(error)}'
+          f'cannot open a store at {path}: {zarr_files.reason(error)}'
       ) from error
-    if found.state == 'missing':
+    if found is None:
       raise StoreError(
           f'there is no store at {path}; experiments.collect_outcomes makes'
           ' one'
       )
     try:
-      attributes = json.loads(found.value)['attributes']['jdm']
+      attributes = json.loads(found)['attributes']['jdm']
       version = attributes['format']
     except (ValueError, KeyError, TypeError) as error:
       raise StoreError(
@@ -207,7 +200,7 @@ class OutcomeStore:
         if grown.shape[0] < num_models:
           raise StoreWriteError(
               f'could not grow array {name!r} of {self.path} to {num_models}'
-              f' rows: {_reason(error)}'
+              f' rows: {zarr_files.reason(error)}'
           ) from error
       self._arrays[name] = grown
 
@@ -253,12 +246,14 @@ class OutcomeStore:
       if provenance is not None:
         record = {**provenance, 'rows': [int(rows[0]), int(rows[-1])]}
         name = f'provenance/{rows[0]:010d}.json'
-        self._files().write(name, json.dumps(record).encode()).result()
+        zarr_files.files(self.path).write(
+            name, json.dumps(record).encode()
+        ).result()
       self._at('completed', rows).write(True).result()
     except Exception as error:
       raise StoreWriteError(
           f'could not write rows {rows[0]} to {rows[-1]} of {self.path}:'
-          f' {_reason(error)}. Rows completed before are safe; make room and'
+          f' {zarr_files.reason(error)}. Rows completed before are safe; make room and'
           ' run the same command again.'
       ) from error
     return ~finite
@@ -318,7 +313,7 @@ class OutcomeStore:
     except Exception as error:
       damages = [str(damage) for damage in self.verify(names=(name,))]
       raise StoreError(
-          f'{self.path} is damaged: {"; ".join(damages) or _reason(error)}. Run'
+          f'{self.path} is damaged: {"; ".join(damages) or zarr_files.reason(error)}. Run'
           ' experiments.status to see all, and experiments.collect_outcomes'
           ' --repair to train those rows again.'
       ) from error
@@ -372,7 +367,7 @@ class OutcomeStore:
 
   def provenance(self) -> list[dict[str, Any]]:
     """What was recorded with each chunk, in the order of rows."""
-    files = self._files()
+    files = zarr_files.files(self.path)
     folder = ts.KvStore.KeyRange('provenance/', 'provenance0')
     names = sorted(files.list(folder).result())
     return [json.loads(files.read(n).result().value) for n in names]
@@ -396,7 +391,7 @@ class OutcomeStore:
     try:
       values = self._arrays[name][rows].read().result()
     except Exception as error:
-      return f'checksum or size is wrong ({_reason(error)})'
+      return f'checksum or size is wrong ({zarr_files.reason(error)})'
     try:
       done = self._arrays['completed'][rows].read().result()
       diverged = self._arrays['diverged'][rows].read().result()
@@ -450,9 +445,6 @@ class OutcomeStore:
   def _dtype(self, name: str) -> str:
     return 'bool' if name == 'masks' else self.outcomes[name][1]
 
-  def _files(self) -> ts.KvStore:
-    return ts.KvStore.open(_kvstore(self.path)).result()
-
   def _at(self, name: str, rows: np.ndarray) -> Any:
     """A view of some rows; contiguous ones as a slice, which is faster."""
     array = self._arrays[name]
@@ -462,31 +454,24 @@ class OutcomeStore:
 
   def _open_array(self, name: str) -> ts.TensorStore:
     """Opens an array, or makes it if a creator was stopped before."""
-    spec = {'driver': 'zarr3', 'kvstore': _kvstore(self.path, name)}
     try:
-      return ts.open(spec, open=True).result()
+      array = zarr_files.open_array(self.path, name)
     except Exception as error:
-      if 'NOT_FOUND' not in str(error):
-        raise StoreError(
-            f'array {name!r} of {self.path} cannot be opened:'
-            f' {_reason(error)}'
-        ) from error
+      raise StoreError(
+          f'array {name!r} of {self.path} cannot be opened:'
+          f' {zarr_files.reason(error)}'
+      ) from error
+    if array is not None:
+      return array
     shape, dtype, fill = self._layout(name)
-    spec['metadata'] = {
-        'shape': [self._initial_models, *shape],
-        'data_type': dtype,
-        'fill_value': fill,
-        'chunk_grid': {
-            'name': 'regular',
-            'configuration': {'chunk_shape': [self.chunk, *shape]},
-        },
-        'codecs': [
-            {'name': 'bytes', 'configuration': {'endian': 'little'}},
-            {'name': 'crc32c'},  # Without it a flipped bit goes unnoticed.
-        ],
-        'dimension_names': ['model', *[None] * len(shape)],
-    }
-    return ts.open(spec, create=True, open=True).result()
+    return zarr_files.create_array(
+        self.path,
+        name,
+        shape=(self._initial_models, *shape),
+        chunk=self.chunk,
+        dtype=dtype,
+        fill=fill,
+    )
 
   def _layout(self, name: str) -> tuple[tuple[int, ...], str, Any]:
     if name == 'masks':
@@ -501,8 +486,7 @@ class OutcomeStore:
 def exists(path: str | os.PathLike[str]) -> bool:
   """Whether there is a store at a path."""
   try:
-    files = ts.KvStore.open(_kvstore(os.fspath(path))).result()
-    return files.read('zarr.json').result().state == 'value'
+    return zarr_files.read_group(os.fspath(path)) is not None
   except ValueError:
     return False
 
@@ -542,15 +526,3 @@ def _check_names(outcomes: Mapping[str, Any]) -> None:
         'a store needs at least one outcome, and none may be called'
         f' {list(_NOT_OUTCOMES)}; got {sorted(outcomes)}'
     )
-
-
-def _kvstore(path: str, name: str = '') -> Any:
-  end = f'{name}/' if name else ''
-  if '://' in path:
-    return f'{path.rstrip("/")}/{end}'
-  return {'driver': 'file', 'path': f'{os.path.abspath(path)}/{end}'}
-
-
-def _reason(error: Exception) -> str:
-  """The part of a TensorStore error that is meant for people."""
-  return str(error).split(' [tensorstore_spec')[0].split(' [source')[0]

@@ -1,0 +1,95 @@
+"""Zarr v3 groups and arrays on any path that TensorStore writes.
+
+Local folders, and URLs such as gs:// and s3://.
+"""
+
+import os
+from typing import Any
+
+import tensorstore as ts
+
+GROUP = 'zarr.json'
+
+
+def location(path: str, name: str = '') -> Any:
+  """Where TensorStore finds a folder, or an array in it."""
+  end = f'{name}/' if name else ''
+  if '://' in path:
+    return f'{path.rstrip("/")}/{end}'
+  return {'driver': 'file', 'path': f'{os.path.abspath(path)}/{end}'}
+
+
+def files(path: str) -> ts.KvStore:
+  """The files of a folder by name."""
+  return ts.KvStore.open(location(path)).result()
+
+
+def read_group(path: str) -> bytes | None:
+  """The description of the group at a path; None if there is none."""
+  found = files(path).read(GROUP).result()
+  return None if found.state == 'missing' else found.value
+
+
+def create_group(path: str, description: bytes) -> None:
+  """Writes a group's description unless there is one: of two, one wins."""
+  folder = files(path)
+  found = folder.read(GROUP).result()
+  if found.state == 'missing':
+    generation = found.stamp.generation  # Written only if still absent.
+    folder.write(GROUP, description, if_equal=generation).result()
+
+
+def open_array(path: str, name: str) -> ts.TensorStore | None:
+  """Opens an array; None if there is none."""
+  spec = {'driver': 'zarr3', 'kvstore': location(path, name)}
+  try:
+    return ts.open(spec, open=True).result()
+  except Exception as error:
+    if 'NOT_FOUND' in str(error):
+      return None
+    raise
+
+
+def create_array(
+    path: str,
+    name: str,
+    *,
+    shape: tuple[int, ...],
+    chunk: int,
+    dtype: str,
+    fill: Any,
+) -> ts.TensorStore:
+  """Makes an array, or opens it if another process was faster.
+
+  Args:
+    path: of the group.
+    name: of the array.
+    shape: the first axis is that of models.
+    chunk: rows in one file.
+    dtype: name of the type.
+    fill: what rows that were never written read as.
+  """
+  spec = {
+      'driver': 'zarr3',
+      'kvstore': location(path, name),
+      'metadata': {
+          'shape': list(shape),
+          'data_type': dtype,
+          'fill_value': fill,
+          'chunk_grid': {
+              'name': 'regular',
+              'configuration': {'chunk_shape': [chunk, *shape[1:]]},
+          },
+          'codecs': [
+              {'name': 'bytes', 'configuration': {'endian': 'little'}},
+              {'name': 'crc32c'},  # Without it a flipped bit goes unnoticed.
+          ],
+          'dimension_names': ['model', *[None] * (len(shape) - 1)],
+      },
+  }
+  return ts.open(spec, create=True, open=True).result()
+
+
+def reason(error: Exception) -> str:
+  """The part of a TensorStore error that is meant for people."""
+  return str(error).split(' [tensorstore_spec')[0].split(' [source')[0]
