@@ -1,7 +1,6 @@
 """LASSO datamodels: the penalty of each target chosen on validation models."""
 
 from collections.abc import Callable
-import functools
 from typing import Any
 
 from absl import logging
@@ -66,7 +65,8 @@ def fit(
     train_ids: int `[num_train]` to note.
     model_ids: int `[num_models]` to note; row numbers by default.
     outcome: name to note.
-    progress: called with the number of targets solved and in all.
+    progress: called with the number of targets whose path is solved and in
+      all; the refit is quick.
 
   Returns:
     Datamodels. `gap` is that of the weights returned, in float64; a target that
@@ -92,23 +92,14 @@ def fit(
   if not tol > 0:
     raise ValueError(f'`{_WHO}` expects tol above 0, got {tol}.')
   options = {'tol': tol, 'dtype': 'float32' if tol >= 1e-6 else 'float64'}
-  solve = functools.partial(_solve, own_ids=own_ids)
+  solve = _solver(observations, own_ids)
   val_mse = None
   if lam is not None:
     lams = observations_lib.penalties(_WHO, lam, observations.num_targets)
-    pair = (
-        observations.joined()
-        if refit
-        else (
-            observations.masks,
-            observations.outcomes,
-        )
-    )
-    result = solve(*pair, lams=lams[None], progress=progress, **options)
+    result = solve(refit, lams=lams[None], progress=progress, **options)
   else:
     result = solve(
-        observations.masks,
-        observations.outcomes,
+        False,
         num_lams=num_lams,
         min_ratio=min_ratio,
         val_masks=observations.val_masks,
@@ -118,12 +109,8 @@ def fit(
     )
     val_mse = result.val_mse
     if refit:
-      result = solve(
-          *observations.joined(),
-          lams=result.lam[None],
-          start=result.weights,
-          **options,
-      )
+      lams, start = result.lam[None], result.weights
+      result = solve(True, lams=lams, start=start, **options)
   _report(result, tol)
   return observations_lib.to_datamodels(
       observations,
@@ -141,12 +128,27 @@ def fit(
   )
 
 
-def _solve(masks, outcomes, *, own_ids, **options) -> path_lib.LassoPath:
-  """Takes the cheaper route, or the only one."""
-  num_models, num_train = masks.shape
+def _solver(
+    observations: observations_lib.Observations, own_ids: Any
+) -> Callable[..., path_lib.LassoPath]:
+  """The cheaper route, or the only one; its first argument is all_models."""
+  num_models, num_train = observations.masks.shape
+  pair = observations.masks, observations.outcomes
+  val = observations.val_masks, observations.val_outcomes
   if own_ids is None and 2 * num_models >= num_train:
-    return path_lib.lasso_path(moments_lib.of(masks, outcomes), **options)
-  return direct.lasso_path(masks, outcomes, own_ids=own_ids, **options)
+    moments = moments_lib.of(*pair)
+
+    def from_moments(all_models, **options):
+      some = moments.add(*val) if all_models else moments
+      return path_lib.lasso_path(some, **options)
+
+    return from_moments
+
+  def from_masks(all_models, **options):
+    some = observations.joined() if all_models else pair
+    return direct.lasso_path(*some, own_ids=own_ids, **options)
+
+  return from_masks
 
 
 def _report(result: path_lib.LassoPath, tol: float) -> None:

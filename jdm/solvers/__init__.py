@@ -2,8 +2,11 @@
 
 moments        exact sufficient statistics, streamed
 path           LASSO paths of all targets from the moments
-direct         the same from the masks, for few models or rows left out
-proximal       the solver beneath `path`
+direct         the same from the masks: few models, or rows left out by target
+penalties      the grid of each target
+tiles          targets spread over tiles and devices; the choice by validation
+homotopy       following paths, each target at its own penalty
+proximal       the sweeps on the Gram matrix
 extrapolation  Anderson acceleration
 certificate    duality gaps
 precision      float64 inside a scope

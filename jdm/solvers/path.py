@@ -11,6 +11,7 @@ import numpy as np
 
 from jdm.solvers import certificate
 from jdm.solvers import moments as moments_lib
+from jdm.solvers import penalties
 from jdm.solvers import proximal
 from jdm.solvers import tiles
 
@@ -73,6 +74,22 @@ class Options:
   devices: Sequence[jax.Device] | None = None
   progress: Callable[[int, int], None] | None = None
 
+  def __post_init__(self):
+    if self.keep not in ('best', 'all'):
+      raise ValueError(
+          f"`lasso_path` expects keep 'best' or 'all', got {self.keep!r}."
+      )
+    if self.dtype not in ('float32', 'float64'):
+      raise ValueError(
+          "`lasso_path` expects dtype 'float32' or 'float64', got"
+          f' {self.dtype!r}.'
+      )
+    if not self.tol > 0 or self.max_epochs < 1:
+      raise ValueError(
+          '`lasso_path` expects tol above 0 and max_epochs of 1 or more, got'
+          f' {self.tol} and {self.max_epochs}.'
+      )
+
   def local_devices(self) -> Sequence[jax.Device]:
     """The devices that may be used."""
     return self.devices or jax.local_devices()
@@ -89,7 +106,7 @@ class Options:
   def aim(self) -> float:
     """The gap to stop at; rounding the weights may cost the rest of tol."""
     rounds = self.dtype == 'float32' and self.tol < _NARROW_TOL
-    return (0.5 if rounds else 0.95) * self.tol
+    return (0.5 if rounds else 0.98) * self.tol
 
   def narrow(self) -> str:
     """The dtype of matrix products that can certify the tolerance."""
@@ -120,56 +137,6 @@ class Summary:
     return np.exp2(np.round(np.log2(deviation)))
 
 
-def lam_grid(
-    lam_max: np.ndarray, *, num_lams: int = 30, min_ratio: float = 1e-2
-) -> np.ndarray:
-  """Penalties from lam_max down to min_ratio * lam_max, evenly in the log.
-
-  Args:
-    lam_max: `[num_targets]`, the smallest penalty at which all weights are 0:
-      max_j |Xc'yc / m|_j.
-    num_lams: how many.
-    min_ratio: of the last to the first.
-
-  Returns:
-    float64 `[num_lams, num_targets]`.
-  """
-  exponents = np.arange(num_lams) / max(num_lams - 1, 1)
-  return lam_max[None] * (min_ratio**exponents)[:, None]
-
-
-def _resolve_lams(options: Options, summary: Summary) -> np.ndarray:
-  """Penalties as float64 [num_lams, num_targets], checked."""
-  lams, cross, variance = options.lams, summary.cross, summary.variance
-  num_lams, min_ratio = options.num_lams, options.min_ratio
-  num_targets = cross.shape[1]
-  if lams is None:
-    if num_lams < 1 or not 0 < min_ratio < 1:
-      raise ValueError(
-          '`lasso_path` expects num_lams >= 1 and 0 < min_ratio < 1, got'
-          f' {num_lams} and {min_ratio}.'
-      )
-    # The floor is for an outcome that no mask correlates with.
-    lam_max = np.maximum(np.abs(cross).max(axis=0), 1e-12 * np.sqrt(variance))
-    return lam_grid(lam_max, num_lams=num_lams, min_ratio=min_ratio)
-  lams = np.asarray(lams, np.float64)
-  if lams.ndim == 1:
-    lams = np.repeat(lams[:, None], num_targets, axis=1)
-  if lams.ndim != 2 or not len(lams) or lams.shape[1] != num_targets:
-    raise ValueError(
-        '`lasso_path` expects lams of shape [num_lams] or [num_lams,'
-        f' {num_targets}], got {lams.shape}.'
-    )
-  if not (np.isfinite(lams) & ((lams > 0) | (variance == 0)[None])).all():
-    raise ValueError(
-        '`lasso_path` expects penalties above 0; without a penalty use'
-        ' `regressors.least_squares`.'
-    )
-  if (np.diff(lams, axis=0) > 0).any():
-    raise ValueError('`lasso_path` expects penalties in decreasing order.')
-  return lams
-
-
 def block_size(options: Options, num_train: int) -> int:
   """Coordinates at once: as asked, or what suits the device."""
   block = options.block
@@ -182,10 +149,6 @@ def block_size(options: Options, num_train: int) -> int:
 
 def _check_validation(shape, val_masks, val_outcomes, keep, num_lams):
   """Validation arrays on the host, or raises; shape is that of weights."""
-  if keep not in ('best', 'all'):
-    raise ValueError(
-        f"`lasso_path` expects keep 'best' or 'all', got {keep!r}."
-    )
   if (val_masks is None) != (val_outcomes is None):
     raise ValueError(
         '`lasso_path` expects both val_masks and val_outcomes, or neither.'
@@ -256,7 +219,15 @@ def follow(
     The path.
   """
   scale = summary.scale()
-  lams = _resolve_lams(options, summary)
+  lams = options.lams
+  if lams is None:
+    lams = penalties.grid(
+        penalties.largest(summary.cross, summary.variance),
+        num_lams=options.num_lams,
+        min_ratio=options.min_ratio,
+    )
+  else:
+    lams = penalties.given(lams, summary.variance)
   start = options.start
   if start is not None:
     start = np.ascontiguousarray((np.asarray(start) / scale[None]).T)
@@ -374,7 +345,7 @@ def lasso_path(
   Args:
     moments: of the m models to fit.
     lams: `[num_lams]` or `[num_lams, num_targets]`, decreasing penalties; by
-      default each target's `lam_grid` from its own largest penalty.
+      default each target's `penalties.grid` from its own largest.
     num_lams: length of the default grid.
     min_ratio: of the last penalty to the first in the default grid.
     tol: bound of the relative gap, of ||y - mean(y)||^2 / (2m).

@@ -37,7 +37,7 @@ class HomotopyTest(absltest.TestCase):
       problem, state = _tile(0)
       state = _follow(problem, state)
     np.testing.assert_array_equal(state.lam_index, 3)
-    expected = problem.cross - problem.lams
+    expected = np.asarray(problem.cross) - np.asarray(problem.lams)
     np.testing.assert_allclose(state.path[:, :, 0], expected, rtol=1e-12)
     np.testing.assert_allclose(state.gaps, 0, atol=1e-12)
     np.testing.assert_array_equal(state.num_epochs, 3)
@@ -78,7 +78,7 @@ class HomotopyTest(absltest.TestCase):
         )
       state = _follow(problem, state)
     self.assertEqual(state.path.shape, (3, 3, 1))
-    expected = problem.cross - problem.lams
+    expected = np.asarray(problem.cross) - np.asarray(problem.lams)
     np.testing.assert_allclose(state.path[:, :, 0], expected, rtol=1e-12)
 
   def test_a_step_that_was_too_long_is_noticed(self):

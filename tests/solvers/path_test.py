@@ -253,6 +253,10 @@ class LassoPathTest(parameterized.TestCase):
       solve(moments, lams=np.ones((2, 4)), keep='all')
     with self.assertRaisesRegex(ValueError, 'min_ratio'):
       solve(moments, min_ratio=2, keep='all')
+    with self.assertRaisesRegex(ValueError, 'tol above 0'):
+      solve(moments, tol=0, keep='all')
+    with self.assertRaisesRegex(ValueError, "'float32' or 'float64'"):
+      solve(moments, dtype='float16', keep='all')
     with self.assertRaisesRegex(ValueError, 'both val_masks'):
       solve(moments, val_masks=np.ones((3, 60), bool))
     with self.assertRaisesRegex(ValueError, r'num_val, 60'):
