@@ -71,7 +71,7 @@ def fit(
   Returns:
     Datamodels. `gap` is that of the weights returned, in float64; a target that
     missed `tol` is reported by a warning. float32, or float64 for `tol` below
-    1e-6, which float32 cannot express.
+    1e-5, which weights rounded to float32 do not always keep.
 
   Raises:
     ValueError: if shapes, dtypes, values or options do not make sense.
@@ -91,7 +91,7 @@ def fit(
   )
   if not tol > 0:
     raise ValueError(f'`{_WHO}` expects tol above 0, got {tol}.')
-  options = {'tol': tol, 'dtype': 'float32' if tol >= 1e-6 else 'float64'}
+  options = {'tol': tol}
   solve = _solver(observations, own_ids)
   val_mse = None
   if lam is not None:

@@ -1,8 +1,9 @@
-"""Jumps ahead along a sequence of iterates: Anderson acceleration.
+"""Jumps ahead along iterates: Anderson acceleration and an exact line search.
 
-A point is a tuple of arrays `[num_targets, ...]`, the weights first and then
-whatever is affine in them (correlations, residuals), so that the extrapolated
-point needs no product with the masks or their Gram matrix.
+A point is a tuple of arrays `[num_targets, ...]`, the weights first, then their
+correlations (minus the gradient of the smooth part), then whatever else is
+affine in the weights (residuals), so that the extrapolated point needs no
+product with the masks or their Gram matrix.
 """
 
 from collections.abc import Callable
@@ -55,8 +56,34 @@ def _coefficients(weights: list[jax.Array]) -> jax.Array:
   return solution / jnp.sum(solution, axis=1, keepdims=True)
 
 
-def _jump(history: History, point: Point, objective) -> tuple[Point, jax.Array]:
-  """The extrapolated point and where it is better."""
+def _line_search(point: Point, before: Point, lam: jax.Array) -> Point:
+  """The best point straight on from `before` through `point`.
+
+  With more weights than models the objective has directions without curvature;
+  along them every step is the same, which affine combinations of iterates
+  cannot lengthen. Until the first weight changes its sign the objective is a
+  parabola, so the search is exact and needs no product.
+  """
+  moves = tuple(new - old for new, old in zip(point, before))
+  (weights, correlation), (move, change) = point[:2], moves[:2]
+  grows = jnp.where(weights == 0, jnp.abs(move), jnp.sign(weights) * move)
+  slope = lam * jnp.sum(grows, axis=1) - jnp.sum(move * correlation, axis=1)
+  curvature = jnp.maximum(-jnp.sum(move * change, axis=1), 0)
+  crosses = weights * move < 0
+  crossing = jnp.where(crosses, -weights / jnp.where(crosses, move, 1), jnp.inf)
+  tiny = jnp.finfo(slope.dtype).tiny
+  lowest = -slope / jnp.maximum(curvature, tiny)
+  length = jnp.minimum(lowest, jnp.min(crossing, axis=1))
+  length = jnp.where(jnp.isfinite(length) & (slope < 0), length, 0)
+  return tuple(
+      array + _rows(length, array) * step for array, step in zip(point, moves)
+  )
+
+
+def _jump(
+    history: History, point: Point, objective, lam
+) -> tuple[Point, jax.Array]:
+  """The better of both extrapolations, and where it beats the point."""
   size = history.points[0].shape[0]
   order = [(history.slot + 1 + i) % size for i in range(size - 1)]
   weights = [history.points[0][i] for i in order] + [point[0]]
@@ -70,7 +97,16 @@ def _jump(history: History, point: Point, objective) -> tuple[Point, jax.Array]:
   candidate = tuple(candidate)
   sane = jnp.sum(jnp.abs(coefficients), axis=1) < _MAX_COEFFICIENTS
   # A NaN (two equal points) compares as False and is refused.
-  return candidate, sane & (objective(candidate) < objective(point))
+  value = objective(candidate)
+  value = jnp.where(sane & (value < objective(point)), value, jnp.inf)
+  oldest = tuple(ring[order[0]] for ring in history.points)
+  straight = _line_search(point, oldest, lam)
+  ahead = objective(straight) < jnp.minimum(value, objective(point))
+  best = tuple(
+      jnp.where(_rows(ahead, new), new, old)
+      for new, old in zip(straight, candidate)
+  )
+  return best, ahead | jnp.isfinite(value)
 
 
 def update(
@@ -78,6 +114,7 @@ def update(
     point: Point,
     restart: jax.Array,
     objective: Callable[[Point], jax.Array],
+    lam: jax.Array,
 ) -> tuple[History, Point, jax.Array]:
   """Adds a point and jumps where that lowers the objective.
 
@@ -87,6 +124,7 @@ def update(
     restart: `[num_targets]` bool, where the point starts another problem.
     objective: of a point, `[num_targets]`; jumps that do not lower it are
       refused, so no jump can do harm.
+    lam: `[num_targets]`, the penalties.
 
   Returns:
     The history with the point, the point to go on from, and where it jumped.
@@ -99,7 +137,7 @@ def update(
   if not size:
     return history, point, jnp.zeros_like(restart)
   due = (history.age >= size - 1) & ~restart & (history.slot == size - 1)
-  jump = functools.partial(_jump, history, point, objective)
+  jump = functools.partial(_jump, history, point, objective, lam)
   stay = lambda: (point, jnp.zeros_like(due))
   candidate, better = jax.lax.cond(jnp.any(due), jump, stay)
   jumped = due & better

@@ -215,6 +215,7 @@ def _epoch(sweep, problem, state, *, tol, max_epochs):
       state.point,
       leave,
       functools.partial(_objective, problem, lam),
+      lam,
   )
   return state._replace(
       point=point,

@@ -66,7 +66,7 @@ class Options:
   val_outcomes: np.ndarray | None = None
   keep: str = 'best'
   start: np.ndarray | None = None
-  dtype: str = 'float32'
+  dtype: str | None = None
   certify: bool = True
   tile: int | None = None
   block: int | None = None
@@ -79,6 +79,8 @@ class Options:
       raise ValueError(
           f"`lasso_path` expects keep 'best' or 'all', got {self.keep!r}."
       )
+    if self.dtype is None:
+      object.__setattr__(self, 'dtype', self.narrow())
     if self.dtype not in ('float32', 'float64'):
       raise ValueError(
           "`lasso_path` expects dtype 'float32' or 'float64', got"
@@ -109,7 +111,7 @@ class Options:
     return (0.5 if rounds else 0.98) * self.tol
 
   def narrow(self) -> str:
-    """The dtype of matrix products that can certify the tolerance."""
+    """The dtype of products, and of weights, that can keep the tolerance."""
     return 'float32' if self.tol >= _NARROW_TOL else 'float64'
 
 
@@ -328,7 +330,7 @@ def lasso_path(
     val_outcomes: np.ndarray | None = None,
     keep: str = 'best',
     start: np.ndarray | None = None,
-    dtype: str = 'float32',
+    dtype: str | None = None,
     certify: bool = True,
     tile: int | None = None,
     block: int | None = None,
@@ -354,7 +356,8 @@ def lasso_path(
     keep: 'best' keeps the weights at the lowest validation error, 'all' those
       of the whole path.
     start: `[num_train, num_targets]`, weights near the first solution.
-    dtype: of the weights returned. float32 rounds gaps to about 1e-7.
+    dtype: of the weights returned; by default float32, or float64 for `tol`
+      below 1e-5: rounded to float32, weights have gaps of up to about 1e-6.
     certify: whether to recompute the gaps of the weights returned from the
       exact statistics; if False they are those of the solver's running state.
     tile: targets at once on a device.

@@ -13,19 +13,21 @@ def _run(depth, num_steps):
   curvature = jnp.asarray(generator.uniform(0.05, 1, size=(2, 4)))
   start = jnp.asarray(generator.normal(size=(2, 4)))
   objective = lambda point: 0.5 * jnp.sum(curvature * point[0] ** 2, axis=1)
-  point = start, curvature * start
+  point = start, -curvature * start
   history = extrapolation.init(point, depth)
   update = jax.jit(extrapolation.update, static_argnums=3)
   values, jumps = [], 0
   for step in range(num_steps):
     weights = point[0] - curvature * point[0]
-    point = weights, curvature * weights
+    point = weights, -curvature * weights
     restart = jnp.full(2, step == 0)
-    history, point, jumped = update(history, point, restart, objective)
+    history, point, jumped = update(
+        history, point, restart, objective, jnp.zeros(2)
+    )
     jumps += int(jumped.sum())
     values.append(np.asarray(objective(point)))
     # What is affine in the weights stays so.
-    np.testing.assert_allclose(point[1], curvature * point[0], atol=1e-12)
+    np.testing.assert_allclose(point[1], -curvature * point[0], atol=1e-12)
   return np.array(values), jumps
 
 
@@ -41,14 +43,32 @@ class ExtrapolationTest(absltest.TestCase):
     self.assertTrue((fast[-1] < 1e-3 * plain[-1]).all())
 
   def test_a_history_at_rest_stays(self):
-    point = (jnp.ones((2, 3)),)
+    point = jnp.ones((2, 3)), jnp.zeros((2, 3))
     history = extrapolation.init(point, 2)
     objective = lambda point: jnp.sum(point[0] ** 2, axis=1)
     for _ in range(6):
       history, point, _ = extrapolation.update(
-          history, point, jnp.zeros(2, bool), objective
+          history, point, jnp.zeros(2, bool), objective, jnp.zeros(2)
       )
     np.testing.assert_array_equal(point[0], 1)
+
+  def test_a_direction_without_curvature_is_followed_to_its_end(self):
+    # |w1| + |w2| along w1 + 2 w2 = const: equal steps, until w1 is zero.
+    lam = jnp.ones(1)
+    objective = lambda point: jnp.sum(jnp.abs(point[0]), axis=1)
+    step = jnp.array([[-0.02, 0.01]])
+    with precision.float64():
+      point = jnp.array([[1.0, 0.5]]), jnp.zeros((1, 2))
+      history = extrapolation.init(point, 2)
+      for number in range(4):
+        point = point[0] + step, point[1]
+        restart = jnp.full(1, number == 0)
+        history, point, jumped = extrapolation.update(
+            history, point, restart, objective, lam
+        )
+        if jumped.any():
+          break
+    np.testing.assert_allclose(point[0], [[0.0, 1.0]], atol=1e-6)
 
 
 if __name__ == '__main__':
