@@ -243,7 +243,7 @@ def follow(
       keep=options.keep,
       tol=float(options.tol),
       aim=options.aim(),
-      dtype=options.dtype,
+      dtype=options.dtype or options.narrow(),
       tile=tile,
       # Where the problem is easy, jumps cost more than they save.
       depth=0 if overdetermined and options.narrow() == 'float32' else 3,
