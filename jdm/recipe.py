@@ -48,7 +48,8 @@ class Recipe:
     model_options: its options, such as `hidden`.
     sampler: name of `subsets.SAMPLERS`.
     sampler_options: its options, such as `alpha`.
-    training: how each model is trained.
+    training: how each model is trained; by default with the learning rate and
+      weight decay of `TRAINING_DEFAULTS`.
     outcomes: names of `outcomes.OUTCOMES`.
     targets: 'test', 'train' or both; outcomes of train targets are stored
       under `NAME_train`.
@@ -67,7 +68,7 @@ class Recipe:
   sampler_options: Mapping[str, Any] = dataclasses.field(
       default_factory=lambda: {'alpha': 0.5}
   )
-  training: sgd.Config = sgd.Config()
+  training: sgd.Config = None  # pyrefly: ignore
   outcomes: Sequence[str] = ('soft_margin',)
   targets: Sequence[str] = ('test',)
   dtype: str = 'float32'
@@ -75,6 +76,11 @@ class Recipe:
   first_id: int = 0
   replicate: int = 0
   group: int = 0
+
+  def __post_init__(self):
+    if self.training is None:
+      defaults: Any = TRAINING_DEFAULTS.get(self.model, {})
+      object.__setattr__(self, 'training', sgd.Config(**defaults))
 
   def to_json(self) -> dict[str, Any]:
     """The recipe as JSON-serializable values.

@@ -94,6 +94,12 @@ class BuildTest(parameterized.TestCase):
         },
     )
 
+  def test_each_model_has_its_own_training(self):
+    mlp = recipe_lib.Recipe(model='mlp').training
+    self.assertEqual((mlp.learning_rate, mlp.weight_decay), (0.1, 5e-4))
+    linear = recipe_lib.Recipe(model='linear').training
+    self.assertEqual((linear.learning_rate, linear.weight_decay), (0.05, 1e-3))
+
   def test_every_model_has_training_defaults(self):
     for options in recipe_lib.TRAINING_DEFAULTS.values():
       sgd.Config(**options)
