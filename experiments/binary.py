@@ -47,7 +47,7 @@ def run(main: Callable[[str], None]) -> None:
     logging.set_verbosity(logging.WARNING)
     try:
       main(os.path.expanduser(_WORKDIR.value))
-    except store_lib.StoreWriteError as error:  # Not the user's input.
+    except OSError as error:  # A full disk, say: not the user's input.
       _complain(str(error), _FAILURE)
     except ValueError as error:  # Input that the library refused.
       logging.debug('traceback', exc_info=True)
@@ -136,8 +136,9 @@ def text(value: Any) -> str:
 
 def write_json(path: str, values: Mapping[str, Any]) -> None:
   """Writes a result with the flags, versions and commit that made it."""
+  name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
   made_by = {
-      'command': ' '.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+      'command': f'python -m experiments.{name} {" ".join(sys.argv[1:])}',
       **provenance.record(),
   }
   os.makedirs(os.path.dirname(path), exist_ok=True)

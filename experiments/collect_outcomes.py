@@ -18,8 +18,10 @@ import numpy as np
 
 from experiments import binary
 from experiments import training_flags
+from experiments import workdir as workdir_lib
 from jdm import collection
 from jdm import recipe as recipe_lib
+from jdm import store as store_lib
 from jdm.training import group as group_lib
 
 _NUM_MODELS = flags.DEFINE_integer('num_models', 1000, 'Rows of the store.')
@@ -38,6 +40,8 @@ def main(workdir: str) -> None:
   binary.print_estimate(pool, path, _NUM_MODELS.value)
   if _DRY_RUN.value:
     return
+  if _REPAIR.value:
+    _forget_damage(workdir, path)
   store = collection.collect(
       pool,
       path,
@@ -46,6 +50,11 @@ def main(workdir: str) -> None:
       repair=_REPAIR.value,
       progress=binary.Progress('training'),
   )
+  if not len(store.completed()):
+    raise ValueError(
+        f'all {len(store.diverged())} models of {path} diverged; start again'
+        ' elsewhere with a lower --learning_rate or a higher --alpha'
+    )
   binary.table(
       'Collected',
       {
@@ -57,6 +66,15 @@ def main(workdir: str) -> None:
           'group': store.recipe['group'],
       },
   )
+
+
+def _forget_damage(workdir: str, path: str) -> None:
+  """Marks damaged models beside the pool: who needs them trains them again."""
+  for other in set(workdir_lib.stores(workdir)) - {path}:
+    store = store_lib.OutcomeStore.open(other)
+    rows = store.forget(store.verify())
+    if len(rows):
+      print(f'{other}: {len(rows)} models will be trained again when needed')
 
 
 def _timed_group(recipe: recipe_lib.Recipe) -> int:

@@ -45,6 +45,8 @@ def main(workdir: str) -> None:
   """Fits, and writes the datamodels and a summary."""
   store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
   outcome = _OUTCOME.value or workdir_lib.first_outcome(store)
+  if _NUM_MODELS.value is not None and _NUM_MODELS.value < _FEWEST:
+    raise ValueError(f'--num_models must be {_FEWEST} or more')
   rows = store.completed()[: _NUM_MODELS.value]
   if len(rows) < _FEWEST:
     raise ValueError(
@@ -73,6 +75,7 @@ def main(workdir: str) -> None:
       'num_fit': len(fitted.fit_ids),
       'num_val': len(fitted.val_ids),
       'num_diverged': len(store.diverged()),
+      'num_missing': len(store.missing()),
       'num_targets': fitted.num_targets,
       'num_train': fitted.num_train,
       'alpha': fitted.alpha,

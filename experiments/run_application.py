@@ -12,9 +12,9 @@ import os
 from absl import flags
 
 from experiments import binary
+from experiments import workdir as workdir_lib
 from jdm import applications
 from jdm import collection
-from jdm import datamodels as datamodels_lib
 from jdm import store as store_lib
 from jdm.applications import counterfactuals as counterfactuals_lib
 from jdm.reports import plots
@@ -42,9 +42,7 @@ def main(workdir: str) -> None:
     raise ValueError(
         f'--application is required: {sorted(applications.APPLICATIONS)}'
     )
-  path = _DATAMODELS.value
-  path = path or os.path.join(workdir, 'datamodels_lasso_test.npz')
-  fitted = datamodels_lib.load(path)
+  fitted = workdir_lib.load_datamodels(workdir, _DATAMODELS.value)
   store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
   _COMMANDS[_APPLICATION.value](workdir, fitted, store)
 
@@ -52,7 +50,13 @@ def main(workdir: str) -> None:
 def _counterfactuals(workdir, fitted, store) -> None:
   sizes = counterfactuals_lib.default_sizes(fitted.num_train)
   if _SIZES.value:
+    if not all(size.isdigit() for size in _SIZES.value):
+      raise ValueError(f'--sizes is a list of numbers, got {_SIZES.value}')
     sizes = [int(size) for size in _SIZES.value]
+  if _NUM_TARGETS.value < 1:
+    raise ValueError(
+        f'--num_targets must be positive, got {_NUM_TARGETS.value}'
+    )
   targets = counterfactuals_lib.random_targets(
       fitted.num_targets, _NUM_TARGETS.value, _APPLICATION_SEED.value
   )

@@ -11,6 +11,7 @@ import sys
 from absl import flags
 
 from experiments import binary
+from experiments import workdir as workdir_lib
 from jdm import collection
 from jdm import store as store_lib
 
@@ -43,7 +44,11 @@ def main(workdir: str) -> None:
   masks = None
   if _DEEP.value and store.recipe.get('sampler') != 'given':
     masks = collection.pool_of(store).masks
-  damages = store.verify(expected_masks=masks)
+  damages = [str(d) for d in store.verify(expected_masks=masks)]
+  for path in workdir_lib.stores(workdir):
+    if path != store.path:
+      other = store_lib.OutcomeStore.open(path)
+      damages += [f'{path}: {damage}' for damage in other.verify()]
   if not damages:
     print('every stored chunk passes its checksum')
     return

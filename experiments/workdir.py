@@ -8,6 +8,7 @@ WORKDIR/datamodels_REGRESSOR_TARGETS.npz
 """
 
 from collections.abc import Callable
+import glob
 import os
 from typing import Any
 
@@ -32,6 +33,38 @@ def first_outcome(store: store_lib.OutcomeStore) -> str:
         f' it has {list(store.outcomes)}'
     )
   return names[0]
+
+
+def stores(workdir: str) -> list[str]:
+  """Paths of all stores of a working directory."""
+  patterns = ('store', 'heldout', 'heldout/replicate_*', 'verify/*')
+  found = (glob.glob(os.path.join(workdir, pattern)) for pattern in patterns)
+  return [p for paths in found for p in sorted(paths) if store_lib.exists(p)]
+
+
+def load_datamodels(
+    workdir: str, path: str | None
+) -> datamodels_lib.Datamodels:
+  """Loads a file, by default that of the LASSO on test targets.
+
+  Raises:
+    ValueError: if it is not there, or holds train targets: scoring those takes
+      other models for each target, those that did not train on it.
+  """
+  path = path or os.path.join(workdir, 'datamodels_lasso_test.npz')
+  if not os.path.exists(path):
+    raise ValueError(
+        f'there are no datamodels at {path}; run experiments.fit_datamodels'
+        ' first, or pass --datamodels=FILE'
+    )
+  fitted = datamodels_lib.load(path)
+  if fitted.outcome.endswith('_train'):
+    raise ValueError(
+        f'{path} holds datamodels of train targets, which are compared only'
+        ' with models that did not train on the target; this command takes'
+        ' test targets'
+    )
+  return fitted
 
 
 def fit(

@@ -25,7 +25,7 @@ class Evaluation:
     num_heldout: held-out subsets.
     num_fit: models that the datamodels were fitted to.
     predictions: `[num_heldout, num_targets]`, outcome units.
-    outcomes: `[num_heldout, num_targets]`, of the first replicate.
+    outcomes: `[num_heldout, num_targets]`, what was predicted.
   """
 
   lds: metrics.LDS
@@ -67,6 +67,7 @@ def evaluate(
     outcomes: np.ndarray,
     *,
     heldout_ids: np.ndarray,
+    average: bool = False,
     seed: int = 0,
 ) -> Evaluation:
   """Compares predictions with the outcomes of held-out models.
@@ -78,6 +79,8 @@ def evaluate(
       trained on the same subset. The first is predicted; the second, if there
       is one, gives the noise ceiling.
     heldout_ids: `[num_heldout]`, ids of the held-out models.
+    average: predicts the mean of all replicates, and raises the ceiling
+      accordingly (Spearman-Brown).
     seed: of the bootstrap.
 
   Returns:
@@ -96,6 +99,10 @@ def evaluate(
         '`evaluate` expects outcomes [replicates, num_heldout, num_targets] for'
         f' {len(masks)} masks, got {outcomes.shape}'
     )
+  if len(heldout_ids) != len(masks):
+    raise ValueError(
+        f'`evaluate` expects {len(masks)} heldout_ids, got {len(heldout_ids)}'
+    )
   seen = np.union1d(
       np.asarray(datamodels.fit_ids), np.asarray(datamodels.val_ids)
   )
@@ -106,10 +113,15 @@ def evaluate(
         ' or to choose the penalty; evaluate on models that no fit has seen'
     )
   predictions = np.asarray(datamodels_lib.predict(datamodels, masks))
-  observed = outcomes[0]
+  observed = outcomes.mean(axis=0) if average else outcomes[0]
   ceiling = None
   if len(outcomes) > 1:
-    ceiling = metrics.noise_ceiling(outcomes[0], outcomes[1], seed=seed)
+    ceiling = metrics.noise_ceiling(
+        outcomes[0],
+        outcomes[1],
+        num_replicates=len(outcomes) if average else 1,
+        seed=seed,
+    )
   return Evaluation(
       lds=metrics.lds(predictions, observed, seed=seed),
       noise_ceiling=ceiling,

@@ -287,7 +287,7 @@ def make_trainer(
       num_train,
       chosen,
       min_subset_size=batch_size,
-      exact_sizes=sizes,
+      exact_sizes=() if recipe.sampler == 'bernoulli' else sizes,
       devices=devices,
   )
 
@@ -352,9 +352,12 @@ def default_group(platform: str) -> int:
 
 
 def _fixed_sizes(recipe: Recipe, num_train: int) -> tuple[int, ...]:
-  """Sizes that every subset of the recipe has, where that is known."""
+  """Sizes that subsets of the recipe have, where that is known."""
   options = recipe.sampler_options
   if recipe.sampler == 'fixed_size' and 'alpha' in options:
+    return (subsets.subset_size(num_train, options['alpha']),)
+  if recipe.sampler == 'bernoulli' and 'alpha' in options:
+    # Not fixed, but most subsets are about as large.
     return (subsets.subset_size(num_train, options['alpha']),)
   if recipe.sampler == 'leave_one_out':
     return (num_train - 1,)

@@ -19,6 +19,7 @@ import json
 import os
 from typing import Any
 
+from absl import logging
 import numpy as np
 import tensorstore as ts
 
@@ -355,13 +356,15 @@ class OutcomeStore:
   def forget(self, damages: list[Damage]) -> np.ndarray:
     """Marks the rows of damaged chunks as not completed; returns them.
 
-    Chunks of flags that cannot be read themselves are written anew.
+    The damaged files go: a chunk that is written in part is read before.
     """
     chunks = sorted({(d.first_row, d.last_row) for d in damages})
-    for first, last in chunks:
-      rows = slice(first, last + 1)
-      self._arrays['completed'][rows].write(False).result()
-      self._arrays['diverged'][rows].write(False).result()
+    for first, _ in chunks:
+      for name in _FLAGS:
+        zarr_files.delete_chunk(self.path, self._arrays[name], name, first)
+    for damage in damages:
+      array = self._arrays[damage.array]
+      zarr_files.delete_chunk(self.path, array, damage.array, damage.first_row)
     ranges = [np.arange(first, last + 1) for first, last in chunks]
     return np.concatenate([np.zeros(0, np.int64), *ranges])
 
@@ -370,7 +373,13 @@ class OutcomeStore:
     files = zarr_files.files(self.path)
     folder = ts.KvStore.KeyRange('provenance/', 'provenance0')
     names = sorted(files.list(folder).result())
-    return [json.loads(files.read(n).result().value) for n in names]
+    records = []
+    for name in names:
+      try:
+        records.append(json.loads(files.read(name).result().value))
+      except ValueError as error:  # A note beside the data; it can be missed.
+        logging.warning('%s/%s: %s', self.path, name.decode(), error)
+    return records
 
   def _flags(self, name: str, unreadable: bool = False) -> np.ndarray:
     """Reads flags of all rows; those of a damaged chunk are `unreadable`."""
@@ -383,7 +392,14 @@ class OutcomeStore:
         try:
           flags[rows] = self._arrays[name][rows].read().result()
         except Exception:
-          continue
+          logging.warning(
+              '%s: a chunk of %r, rows %d to %d, fails its checksum; its rows do'
+              ' not count. See experiments.status.',
+              self.path,
+              name,
+              rows.start,
+              rows.stop - 1,
+          )
       return flags
 
   def _damage(self, name, first, last, expected_masks) -> str:

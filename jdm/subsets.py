@@ -320,7 +320,15 @@ def to_indices(masks: np.ndarray, capacity: int) -> tuple[np.ndarray, ...]:
 
 
 def _ids(model_ids: jax.Array | np.ndarray) -> jax.Array:
-  return jnp.asarray(model_ids, jnp.int32)
+  if isinstance(model_ids, jax.core.Tracer):
+    return jnp.asarray(model_ids, jnp.int32)
+  ids = np.asarray(model_ids)
+  in_range = ids.size == 0 or (ids.min() >= 0 and ids.max() < 2**31)
+  if not np.issubdtype(ids.dtype, np.integer) or not in_range:
+    raise ValueError(
+        f'model ids are integers in [0, 2**31), got {ids.dtype} {ids}'
+    )
+  return jnp.asarray(ids, jnp.int32)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

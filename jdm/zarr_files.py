@@ -90,6 +90,13 @@ def create_array(
   return ts.open(spec, create=True, open=True).result()
 
 
+def delete_chunk(path: str, array: ts.TensorStore, name: str, row: int) -> None:
+  """Removes the file that holds a row of an array, readable or not."""
+  chunk = row // array.chunk_layout.write_chunk.shape[0]
+  key = '/'.join([name, 'c', str(chunk), *['0'] * (array.ndim - 1)])
+  files(path).write(key, None).result()  # None deletes.
+
+
 def reason(error: Exception) -> str:
   """The part of a TensorStore error that is meant for people."""
   return str(error).split(' [tensorstore_spec')[0].split(' [source')[0]

@@ -171,7 +171,7 @@ class ErrorsTest(parameterized.TestCase):
       (
           'batch_of_everything',
           {'training': sgd.Config(batch_size=50), 'sampler': 'bernoulli'},
-          'subsets of 40 of 40 examples cannot hold a batch of 50',
+          'subsets of 20 of 40 examples cannot hold a batch of 50',
       ),
       (
           'augmentation',

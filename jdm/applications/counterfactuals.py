@@ -26,8 +26,10 @@ class Agreement:
     pearson: correlation over the same.
     slope: of observed on predicted change, through the origin; 1 is perfect.
     mse: mean squared difference, in squared outcome units.
-    ceiling: Spearman of two halves of the retrainings, the most that `spearman`
-      could be expected to reach with half of them; NaN with one retraining.
+    ceiling: what a perfect prediction would reach, given the noise of the
+      retrainings: sqrt(2 rho / (1 + rho)), rho the Spearman correlation of
+      their halves (Spearman-Brown; approximate for ranks). The noise of the
+      control, which both halves share, is not in it. NaN with one retraining.
   """
 
   spearman: float
@@ -298,14 +300,20 @@ def _agreements(kinds, predicted, own, control) -> dict[str, Agreement]:
   if len(own) > 1:
     halves = [_mean(own[start::2]) - base for start in (0, 1)]
     for number in range(len(kinds)):
-      ceilings[number] = _spearman(halves[0][number], halves[1][number])
-    ceilings[-1] = _spearman(*halves)
+      ceilings[number] = _ceiling(halves[0][number], halves[1][number])
+    ceilings[-1] = _ceiling(*halves)
   result = {
       kind: agreement(predicted[number], observed[number], ceilings[number])
       for number, kind in enumerate(kinds)
   }
   result['all'] = agreement(predicted, observed, float(ceilings[-1]))
   return result
+
+
+def _ceiling(first: np.ndarray, second: np.ndarray) -> float:
+  """Correlation of the truth with the mean of both halves."""
+  rho = max(_spearman(first, second), 0.0)
+  return float(np.sqrt(2 * rho / (1 + rho)))
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:

@@ -109,7 +109,7 @@ def fit(
     )
     val_mse = result.val_mse
     if refit:
-      lams, start = result.lam[None], result.weights
+      lams, start = _refit_lams(result.lam, observations), result.weights
       result = solve(True, lams=lams, start=start, **options)
   _report(result, tol)
   return observations_lib.to_datamodels(
@@ -126,6 +126,19 @@ def fit(
       target_ids=target_ids,
       refitted=refit,
   )
+
+
+def _refit_lams(
+    lam: np.ndarray, observations: observations_lib.Observations
+) -> np.ndarray:
+  """The penalties chosen, as `[1, num_targets]`, all above 0.
+
+  A target that is constant over the models of the first fit has none; one that
+  no correlation can reach keeps its weights at 0.
+  """
+  _, outcomes = observations.joined()
+  above_all = 2 * np.abs(outcomes).max(axis=0) + 1
+  return np.where(lam > 0, lam, above_all)[None]
 
 
 def _solver(

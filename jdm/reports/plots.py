@@ -335,9 +335,7 @@ def _agreement_title(counterfactuals) -> str:
       f' {score.slope:.2f}'
   )
   if np.isfinite(score.ceiling):
-    title += (
-        f'\nceiling of Spearman {score.ceiling:.2f} (halves of retrainings)'
-    )
+    title += f'\nceiling of Spearman {score.ceiling:.2f} (noise of retraining)'
   return title
 
 

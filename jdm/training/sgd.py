@@ -74,12 +74,23 @@ class Config:
     for name in ('peak', 'label_smoothing', 'momentum'):
       if not 0.0 <= getattr(self, name) < 1.0:
         raise ValueError(f'{name} must be in [0, 1), got {getattr(self, name)}')
-    if isinstance(self.optimizer, str) and not callable(
-        getattr(optax, self.optimizer, None)
-    ):
+    if self.weight_decay < 0:
       raise ValueError(
-          f'optax has no optimizer {self.optimizer!r}; try sgd, adam or adamw'
+          f'weight_decay must not be negative, got {self.weight_decay}'
       )
+    if isinstance(self.optimizer, str) and not _is_optimizer(self.optimizer):
+      raise ValueError(
+          f'optax has no optimizer {self.optimizer!r} that takes a learning'
+          ' rate alone; try sgd, adam or adamw'
+      )
+
+
+def _is_optimizer(name: str) -> bool:
+  try:
+    made = getattr(optax, name)(0.1)
+  except Exception:  # Whatever else optax has by that name.
+    return False
+  return isinstance(made, optax.GradientTransformation)
 
 
 def triangular(step: jax.Array, num_steps: jax.Array, peak: float) -> jax.Array:
