@@ -43,6 +43,31 @@ def _outcomes(noise, replicates=2):
 
 class EvaluationTest(parameterized.TestCase):
 
+  def test_the_mean_of_replicates_has_a_higher_ceiling(self):
+    outcomes = _outcomes(noise=2.0, replicates=4)
+    one, mean = (
+        evaluation.evaluate(
+            _datamodels(),
+            _MASKS,
+            outcomes,
+            heldout_ids=_HELDOUT_IDS,
+            average=average,
+        )
+        for average in (False, True)
+    )
+    np.testing.assert_allclose(mean.outcomes, outcomes.mean(axis=0))
+    self.assertGreater(mean.lds.value, one.lds.value)
+    assert one.noise_ceiling and mean.noise_ceiling
+    expected = metrics.noise_ceiling(*outcomes[:2], num_replicates=4)
+    self.assertEqual(mean.noise_ceiling.value, expected.value)
+    self.assertGreater(mean.noise_ceiling.value, one.noise_ceiling.value)
+
+  def test_one_id_a_model(self):
+    with self.assertRaisesRegex(ValueError, 'expects 40 heldout_ids, got 2'):
+      evaluation.evaluate(
+          _datamodels(), _MASKS, _outcomes(1.0), heldout_ids=_HELDOUT_IDS[:2]
+      )
+
   def test_equals_the_metrics(self):
     outcomes = _outcomes(noise=1.0)
     found = evaluation.evaluate(

@@ -389,6 +389,37 @@ class DamageTest(StoreTestCase):
     self.assertEmpty(store.verify(expected_masks=_masks))
     np.testing.assert_array_equal(store.read('margin'), _margins(range(10)))
 
+  @parameterized.parameters('margin', 'masks', 'completed', 'diverged')
+  def test_a_partial_chunk_at_the_end_is_repaired(self, name):
+    store = _create(self.path)
+    margins = _margins(range(10))
+    margins[9] = np.nan
+    for rows in store.chunks(np.arange(10)):
+      store.write(rows, _masks(rows), {'margin': margins[rows]})
+    _flip(_chunk_file(store, name, 2))
+    store = store_lib.OutcomeStore.open(self.path)
+    np.testing.assert_array_equal(store.forget(store.verify()), [8, 9])
+    _fill(store, store.missing())
+    self.assertEmpty(store.verify(expected_masks=_masks))
+    np.testing.assert_array_equal(store.read('margin'), _margins(range(10)))
+
+  def test_unreadable_flags_are_said(self):
+    store = _fill(_create(self.path), range(10))
+    _flip(_chunk_file(store, 'completed', 1))
+    store = store_lib.OutcomeStore.open(self.path)
+    with self.assertLogs('absl', 'WARNING') as logs:
+      self.assertLen(store.completed(), 6)
+    self.assertRegex(logs.output[0], "'completed', rows 4 to 7.*checksum")
+
+  def test_a_torn_provenance_file_is_said_and_passed_over(self):
+    store = _create(self.path)
+    for rows in store.chunks(np.arange(10)):
+      store.write(rows, _masks(rows), {'margin': _margins(rows)}, {'n': 1})
+    (pathlib.Path(self.path) / 'provenance' / f'{4:010d}.json').write_text('{')
+    with self.assertLogs('absl', 'WARNING') as logs:
+      self.assertLen(store.provenance(), 2)
+    self.assertIn('0000000004.json', logs.output[0])
+
   @parameterized.parameters('margin', 'masks')
   def test_a_deleted_chunk(self, name):
     store = _fill(_create(self.path), range(10))

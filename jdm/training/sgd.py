@@ -80,8 +80,8 @@ class Config:
       )
     if isinstance(self.optimizer, str) and not _is_optimizer(self.optimizer):
       raise ValueError(
-          f'optax has no optimizer {self.optimizer!r} that takes a learning'
-          ' rate alone; try sgd, adam or adamw'
+          f'optax has no optimizer {self.optimizer!r}; try sgd, adam or adamw,'
+          ' which take a learning rate alone'
       )
 
 

@@ -90,6 +90,30 @@ class PipelineTest(parameterized.TestCase):
   def test_train_targets(self):
     self._run('fit_datamodels', '--targets=train', '--tol=1e-3')
     self.assertEqual(self._read('fit.json')['num_targets'], 120)
+    path = f'{self.workdir}/datamodels_lasso_train.npz'
+    done = run(
+        'evaluate_datamodels',
+        f'--workdir={self.workdir}',
+        f'--datamodels={path}',
+    )
+    self.assertEqual(done.returncode, 2)
+    self.assertIn('did not train on the target', done.stderr)
+
+  def test_damage_of_heldout_models_is_named_and_repaired(self):
+    self._run('fit_datamodels')
+    self._run('evaluate_datamodels', '--num_heldout=16')
+    before = self._read('evaluation.json')['lds']
+    chunk = pathlib.Path(self.workdir, 'heldout/soft_margin/c/0/0')
+    whole = chunk.read_bytes()
+    chunk.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    done = run('status', f'--workdir={self.workdir}')
+    self.assertEqual(done.returncode, 1)
+    self.assertRegex(done.stdout, "heldout: array 'soft_margin'")
+    repair = ('--num_models=100', '--targets=test,train', *_SMALL)
+    done = self._run('collect_outcomes', '--repair', *repair)
+    self.assertIn('16 models will be trained again', done.stdout)
+    self._run('evaluate_datamodels', '--num_heldout=16')
+    self.assertEqual(self._read('evaluation.json')['lds'], before)
 
   @parameterized.parameters('ridge', 'least_squares', 'difference_of_means')
   def test_other_regressors(self, regressor):
@@ -199,6 +223,8 @@ class BadInputTest(parameterized.TestCase):
       ('collect_outcomes', 'alpha', 'flags look like'),
       ('fit_datamodels', '--regressor=lasso', 'no store at'),
       ('run_application', '--num_targets=3', '--application is required'),
+      ('evaluate_datamodels', '--num_heldout=9', 'run experiments.fit_data'),
+      ('collect_outcomes', '--optimizer=chain', 'optax has no'),
   )
   def test_message(self, name, flag, words):
     workdir = self.create_tempdir().full_path

@@ -25,6 +25,16 @@ class LassoTest(parameterized.TestCase):
     self.assertEqual(len(fitted.val_ids), 0)
     self.assertTrue(np.isnan(fitted.val_mse).all())
 
+  def test_a_target_that_varies_only_in_validation_keeps_weights_of_zero(self):
+    problem = planted.sparse_linear(2)
+    outcomes = problem.outcomes.copy()
+    outcomes[:, 1] = 1.0
+    outcomes[-1, 1] = 0.0
+    fitted = lasso.fit(problem.masks, outcomes, num_val=50)
+    np.testing.assert_array_equal(fitted.weights[:, 1], 0)
+    self.assertGreater(fitted.nnz[0], 0)
+    np.testing.assert_allclose(fitted.bias[1], outcomes[:, 1].mean())
+
   def test_refits_on_all_models_at_the_penalty_chosen(self):
     problem = planted.sparse_linear(1)
     fitted = lasso.fit(problem.masks, problem.outcomes, num_val=100)

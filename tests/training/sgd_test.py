@@ -255,6 +255,8 @@ class ConfigTest(parameterized.TestCase):
       ('smoothing', {'label_smoothing': -0.1}, 'label_smoothing must be'),
       ('momentum', {'momentum': 1.5}, 'momentum must be'),
       ('optimizer', {'optimizer': 'sdg'}, "'sdg'; try sgd, adam"),
+      ('not_an_optimizer', {'optimizer': 'chain'}, "'chain'; try sgd"),
+      ('decay', {'weight_decay': -1.0}, 'weight_decay must not be'),
   )
   def test_errors(self, changes, words):
     with self.assertRaisesRegex(ValueError, words):
