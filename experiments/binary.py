@@ -104,17 +104,19 @@ class Progress:
       self._bar = None  # The next call begins another piece of work.
 
 
-def print_estimate(pool: recipe_lib.Pool, path: str, num_models: int) -> None:
-  """Prints what filling a store will cost, unless it is full."""
+def print_estimate(
+    pool: recipe_lib.Pool, path: str, num_models: int
+) -> collection.Estimate | None:
+  """Prints and returns what filling a store will cost; None if it is full."""
   store = None
   if store_lib.exists(path):
     store = store_lib.OutcomeStore.open(path)
     if store.num_models >= num_models and not len(store.missing()):
       print(f'{path} is complete: {store.num_models} models')
-      return
-  print(
-      f'{path}:', collection.estimate(pool, num_models=num_models, store=store)
-  )
+      return None
+  cost = collection.estimate(pool, num_models=num_models, store=store)
+  print(f'{path}: {cost}')
+  return cost
 
 
 def table(title: str, rows: Mapping[str, Any]) -> None:

@@ -63,7 +63,9 @@ def main(workdir: str) -> None:
   pool = recipe_lib.build(recipe, dataset=dataset)
   outcome = recipe.outcomes[0]
   store_path = os.path.join(workdir, 'store')
-  binary.print_estimate(pool, store_path, _NUM_MODELS.value)
+  cost = binary.print_estimate(pool, store_path, _NUM_MODELS.value)
+  if cost is not None:
+    _print_rest(pool, cost)
   if _DRY_RUN.value:
     return
   store = collection.collect(
@@ -97,6 +99,23 @@ def main(workdir: str) -> None:
   effects = _counterfactuals(store, fitted, shown)
   watch.lap('check by retraining')
   _write(workdir, pool, dataset, fitted, evaluation, effects, shown, watch)
+
+
+def _print_rest(pool: recipe_lib.Pool, cost: collection.Estimate) -> None:
+  """Prints what comes after the pool, by the rate of the pool."""
+  num_train = pool.trainer.num_train
+  sizes = counterfactuals_lib.default_sizes(num_train)
+  kinds = len(counterfactuals_lib.KINDS)
+  heldout = 2 * _NUM_HELDOUT.value
+  retrained = kinds * len(sizes) * _NUM_TARGETS.value * _REPLICATES.value
+  # Subsets of nearly everything take as many more steps.
+  longer = num_train / max(float(pool.masks(np.arange(1)).sum()), 1.0)
+  rate = cost.seconds / max(cost.num_models, 1)
+  seconds = rate * (heldout + longer * retrained)
+  print(
+      f'then {heldout} held-out trainings and {retrained} retrainings, about'
+      f' {seconds:.0f} s, and the fit'
+  )
 
 
 def _counterfactuals(store, fitted, shown):
