@@ -22,6 +22,7 @@ _NUM_HELDOUT = flags.DEFINE_integer('num_heldout', 500, 'Held-out models.')
 _REPLICATES = flags.DEFINE_integer(
     'replicates', 2, 'Trainings of each; the ceiling needs two.'
 )
+_ENOUGH = 500  # Held-out subsets for a ceiling.
 _AVERAGE = flags.DEFINE_bool(
     'average', False, 'Predicts the mean of the replicates, not the first.'
 )
@@ -55,6 +56,8 @@ def main(workdir: str) -> None:
       'average': _AVERAGE.value,
   }
   binary.write_json(os.path.join(workdir, 'evaluation.json'), result)
+  if len(ids) < _ENOUGH:
+    print(f'note: a ceiling from fewer than {_ENOUGH} subsets is rough')
   binary.table('Evaluated on models that no fit has seen', result)
 
 

@@ -227,7 +227,7 @@ def _headline(evaluation: evaluation_lib.Evaluation, outcome: str) -> str:
           tables.number(None if ceiling is None else ceiling.value),
           f'noise ceiling: {_NOT_MEASURED}'
           if ceiling is None
-          else 'noise ceiling: a perfect predictor’s LDS',
+          else 'noise ceiling: about what a perfect predictor would score',
       ),
       _tile(str(evaluation.num_heldout), 'held-out models, seen by no fit'),
       _tile(tables.number(evaluation.r2.value), 'r², mean over targets'),
