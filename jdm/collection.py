@@ -5,7 +5,7 @@ The work is a loop over chunks of missing rows. Because row i is a function of
 goes on where `completed` ends.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import hashlib
 import json
@@ -15,15 +15,16 @@ from typing import Any
 
 from absl import logging
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jdm import effects
+from jdm import outcomes as outcomes_lib
 from jdm import provenance
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
 
 Progress = Callable[[int, int], None]
-# (masks, replicates) -> outcomes [replicates, num_models, num_targets].
-Retrain = Callable[[np.ndarray, int], np.ndarray]
 
 _DIVERGED_WARNING = 0.01
 
@@ -105,7 +106,6 @@ def collect(
   done = num_models - len(missing)
   if progress:
     progress(done, num_models)
-  key = jax.random.key(pool.seed)
   pending: tuple[Any, ...] | None = None
   last = time.monotonic()
   # One chunk computes while the one before is fetched and written.
@@ -113,10 +113,7 @@ def collect(
     started = None
     if rows is not None:
       masks = pool.masks(rows)
-      run = pool.trainer.start(
-          key, pool.model_ids(rows), masks, pool.replicates(rows)
-      )
-      started = (rows, masks, run)
+      started = (rows, masks, pool.start(rows, masks))
     if pending is not None:
       done += _finish(store, *pending, since=last)
       last = time.monotonic()
@@ -146,11 +143,11 @@ def estimate(
   left = max(left, 0)
   a_call = pool.trainer.group * pool.trainer.num_devices
   rows = np.arange(min(a_call, num_models))
-  masks, key = pool.masks(rows), jax.random.key(pool.seed)
+  masks = pool.masks(rows)
   seconds = []
   for _ in range(2):
     start = time.perf_counter()
-    pool.trainer.train(key, pool.model_ids(rows), masks, pool.replicates(rows))
+    pool.start(rows, masks).wait()
     seconds.append(time.perf_counter() - start)
   num_calls = -(-left // a_call)
   row_bytes = -(-pool.trainer.num_train // 8)
@@ -185,15 +182,24 @@ def retrainer(
     store: store_lib.OutcomeStore,
     *,
     outcome: str = 'soft_margin',
+    targets: str = 'test',
+    first_replicate: int = 0,
+    changes: Mapping[str, Any] | None = None,
     cache: str | None = None,
     pool: recipe_lib.Pool | None = None,
     progress: Progress | None = None,
-) -> Retrain:
+) -> effects.Retrain:
   """Makes the function by which applications check their claims.
 
   Args:
     store: the pool's store; its recipe is trained with other subsets.
-    outcome: what to read off the retrained models, for the test targets.
+    outcome: what to read off the retrained models.
+    targets: of which targets, 'test' or 'train'.
+    first_replicate: number of the first replicate; another one gives other
+      initializations and orders, for a check that shares nothing with what
+      came before.
+    changes: fields of the `Recipe` to change, such as `model` for another
+      class of models on the same data.
     cache: folder for the retrained models; by default `verify/` beside the
       store. A call with the same arguments reads them there.
     pool: what trains, if it cannot be rebuilt from the store's recipe (a
@@ -201,16 +207,22 @@ def retrainer(
     progress: as in `collect`.
 
   Returns:
-    `retrain(masks, replicates) -> outcomes`: from bool masks
-    `[num_models, num_train]` and a number of replicates to
-    `[replicates, num_models, num_targets]`, in outcome units; NaN where a
-    training diverged. Each mask is trained `replicates` times, with
+    `retrain(masks, replicates, relabel=None) -> outcomes`; see
+    `effects.Retrain`. Each mask is trained `replicates` times, with
     initialization and order that no model of the pool has; the result for a
-    mask is a function of (seed, mask, replicate).
+    mask is a function of (seed, mask, labels, replicate).
+
+  Raises:
+    StoreError: if the dataset is not the one the store was made with.
+    ValueError: on unknown targets, or as `recipe.build`.
   """
+  if targets not in ('test', 'train'):
+    raise ValueError(f'targets are test or train, got {targets!r}')
   if pool is None:
     recipe = recipe_lib.Recipe.from_json(store.recipe)
-    recipe = dataclasses.replace(recipe, outcomes=(outcome,), targets=('test',))
+    recipe = dataclasses.replace(
+        recipe, outcomes=(outcome,), targets=(targets,), **(changes or {})
+    )
     pool = recipe_lib.build(recipe)
     if pool.description['fingerprint'] != store.recipe['fingerprint']:
       raise store_lib.StoreError(
@@ -218,19 +230,76 @@ def retrainer(
           ' with: its fingerprint differs'
       )
   folder = cache or os.path.join(os.path.dirname(store.path), 'verify')
+  stored = outcome if targets == 'test' else f'{outcome}_train'
 
-  def retrain(masks: np.ndarray, replicates: int) -> np.ndarray:
-    given = recipe_lib.given_masks(pool, masks, replicates)
+  def retrain(
+      masks: np.ndarray,
+      replicates: int,
+      *,
+      relabel: np.ndarray | None = None,
+  ) -> np.ndarray:
+    given = recipe_lib.given_masks(
+        pool,
+        masks,
+        replicates,
+        relabel=relabel,
+        first_replicate=first_replicate,
+    )
     name = json.dumps(given.description, sort_keys=True).encode()
     path = os.path.join(folder, hashlib.sha256(name).hexdigest()[:16])
     num_models = replicates * len(masks)
     done = collect(given, path, num_models=num_models, progress=progress)
-    result = np.full((num_models, *done.outcomes[outcome][0]), np.nan)
+    result = np.full((num_models, *done.outcomes[stored][0]), np.nan)
     rows = done.completed()
-    result[rows] = done.read(outcome, rows)
+    result[rows] = done.read(stored, rows)
     return result.reshape(replicates, len(masks), *result.shape[1:])
 
   return retrain
+
+
+def read_outcome(
+    store: store_lib.OutcomeStore, name: str, rows: np.ndarray
+) -> np.ndarray:
+  """Reads an outcome, or computes it from what the store holds.
+
+  Any outcome of targets follows from the logits of these targets; and from the
+  parameters, for models without a state, follow the logits of any targets.
+
+  Args:
+    store: the pool's store.
+    name: of the outcome, with the suffix `_train` for train targets.
+    rows: int `[k]`, completed rows.
+
+  Returns:
+    `[k, ...]`.
+
+  Raises:
+    ValueError: if the outcome is unknown, or neither stored nor computable; the
+      message says with which flags to collect it.
+  """
+  if name in store.outcomes:
+    return store.read(name, rows)
+  base = name.removesuffix('_train')
+  targets = 'train' if name.endswith('_train') else 'test'
+  logits_name = 'logits' + name.removeprefix(base)
+  from_logits = logits_name in store.outcomes
+  if not from_logits and 'parameters' not in store.outcomes:
+    raise ValueError(
+        f'the store at {store.path} has no {name!r}; it has'
+        f' {sorted(store.outcomes)}. Collect with --outcomes={base}'
+        f' --targets={targets} (--outcomes=logits or parameters would serve'
+        ' every outcome later).'
+    )
+  recipe = recipe_lib.Recipe.from_json(store.recipe)
+  dataset = recipe_lib.load_dataset(recipe)
+  compute = outcomes_lib.get([base], dataset.num_classes)[base].compute
+  split = dataset.split(targets)
+  if from_logits:
+    read = jax.jit(jax.vmap(compute, in_axes=(0, None)))
+    logits = jnp.asarray(store.read(logits_name, rows), jnp.float32)
+    return np.asarray(read(logits, split.labels))
+  evaluate = recipe_lib.evaluator(recipe, dataset, compute, targets)
+  return np.asarray(evaluate(jnp.asarray(store.read('parameters', rows))))
 
 
 def _finish(store, rows, masks, run, *, since) -> int:

@@ -10,6 +10,8 @@ import hashlib
 from typing import Any
 
 import jax
+from jax import flatten_util
+import jax.numpy as jnp
 import numpy as np
 
 from jdm import datasets
@@ -128,6 +130,8 @@ class Pool:
     dataset: the examples, where a recipe named them.
     given_ids: `[num_models]`, the id of each row, where masks are given.
     given_replicates: `[num_models]`, likewise.
+    given_relabel: int `[num_masks, num_train]`, labels that examples of the
+      given masks are trained with, -1 for their own; None for all their own.
   """
 
   description: Mapping[str, Any]
@@ -140,6 +144,7 @@ class Pool:
   dataset: dataset_lib.Dataset | None = None
   given_ids: np.ndarray | None = None
   given_replicates: np.ndarray | None = None
+  given_relabel: np.ndarray | None = None
 
   def masks(self, rows: np.ndarray) -> np.ndarray:
     """The masks of some rows: bool `[k, num_train]`."""
@@ -158,6 +163,20 @@ class Pool:
     if self.given_replicates is not None:
       return self.given_replicates[rows]
     return self.replicate
+
+  def start(self, rows: np.ndarray, masks: np.ndarray) -> ensemble.Pending:
+    """Starts the training of some rows, whose masks are given."""
+    options = {}
+    if self.given_relabel is not None:
+      which = np.asarray(rows) % len(self.given_relabel)
+      options['relabel'] = self.given_relabel[which]
+    return self.trainer.start(
+        jax.random.key(self.seed),
+        self.model_ids(rows),
+        masks,
+        self.replicates(rows),
+        **options,
+    )
 
   def outcome_layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape of one row and dtype name of every outcome, for a store."""
@@ -237,6 +256,57 @@ def load_dataset(recipe: Recipe) -> dataset_lib.Dataset:
   return datasets.load(recipe.dataset, **recipe.dataset_options)
 
 
+def make_model(recipe: Recipe, dataset: dataset_lib.Dataset) -> models.Model:
+  """Makes the model of a recipe for a dataset."""
+  return models.make(
+      recipe.model,
+      dataset.train.inputs.shape[1:],
+      max(dataset.num_classes, 1),
+      image_shape=dataset.image_shape,
+      **recipe.model_options,
+  )
+
+
+def evaluator(
+    recipe: Recipe,
+    dataset: dataset_lib.Dataset,
+    compute: Callable[..., jax.Array],
+    targets: str,
+) -> Callable[[jax.Array], jax.Array]:
+  """Reads an outcome off stored parameters.
+
+  Args:
+    recipe: of the pool that stored them.
+    dataset: its examples.
+    compute: of `(logits, labels)`, as `Outcome.compute`.
+    targets: 'test' or 'train'.
+
+  Returns:
+    A jitted function of parameters `[num_models, num_parameters]` to outcomes
+    `[num_models, num_targets, ...]`.
+
+  Raises:
+    ValueError: if the model has a state (running statistics), which is not
+      stored.
+  """
+  model = make_model(recipe, dataset)
+  params, state = model.init(jax.random.key(0))
+  if jax.tree.leaves(state):
+    raise ValueError(
+        f'model {recipe.model!r} has a state that is not stored with its'
+        ' parameters; collect the outcome itself'
+    )
+  unravel = flatten_util.ravel_pytree(params)[1]
+  split = dataset.split(targets)
+  inputs = jnp.asarray(split.inputs)
+
+  def one(flat):
+    logits = sgd.evaluate(model, unravel(flat), state, inputs)
+    return compute(logits, split.labels)
+
+  return jax.jit(lambda flats: jax.lax.map(one, flats))
+
+
 def make_trainer(
     recipe: Recipe,
     dataset: dataset_lib.Dataset,
@@ -258,14 +328,7 @@ def make_trainer(
         f' cannot hold a batch of {batch_size}; lower --batch_size or raise'
         ' --alpha'
     )
-  input_shape = dataset.train.inputs.shape[1:]
-  model = models.make(
-      recipe.model,
-      input_shape,
-      max(dataset.num_classes, 1),
-      image_shape=dataset.image_shape,
-      **recipe.model_options,
-  )
+  model = make_model(recipe, dataset)
   train_one = sgd.make_train_one(
       model,
       recipe.training,
@@ -278,7 +341,9 @@ def make_trainer(
   }
   data = sgd.TrainingData(dataset.train.inputs, dataset.train.labels, targets)
   chosen = recipe.group or group_lib.size(
-      group_lib.bytes_of_model(model, input_shape, batch_size),
+      group_lib.bytes_of_model(
+          model, dataset.train.inputs.shape[1:], batch_size
+      ),
       jax.default_backend(),
   )
   return ensemble.Trainer(
@@ -292,51 +357,97 @@ def make_trainer(
   )
 
 
-def given_masks(pool: Pool, masks: np.ndarray, replicates: int = 1) -> Pool:
+def given_masks(
+    pool: Pool,
+    masks: np.ndarray,
+    replicates: int = 1,
+    *,
+    relabel: np.ndarray | None = None,
+    first_replicate: int = 0,
+) -> Pool:
   """The same pool with masks that are given and not drawn.
 
-  A mask's id is a hash of it, from `RETRAINED_FIRST_ID` on: its training is a
-  function of (seed, mask, replicate) alone, whichever others are asked for.
+  A mask's id is a hash of it and of its labels, from `RETRAINED_FIRST_ID` on:
+  its training is a function of (seed, mask, labels, replicate) alone, whichever
+  others are asked for.
 
   Args:
     pool: what trains.
     masks: bool `[num_masks, num_train]`.
     replicates: trainings of each. Row `r * num_masks + j` is mask j,
-      replicate r.
+      replicate `first_replicate + r`.
+    relabel: int `[num_masks, num_train]`, the label that an example is trained
+      with, -1 for its own; None relabels nothing.
+    first_replicate: number of the first replicate.
 
   Raises:
-    ValueError: on masks of another shape or dtype, or no replicate.
+    ValueError: on masks or labels of another shape or dtype or out of range, or
+      no replicate.
   """
   masks = subsets.check_masks(
       masks, who='`given_masks`', num_train=pool.trainer.num_train
   )
-  if replicates < 1 or not len(masks):
+  if min(replicates, first_replicate + 1) < 1 or not len(masks):
     raise ValueError(
-        '`given_masks` expects at least one mask and one replicate, got'
-        f' {len(masks)} and {replicates}'
+        '`given_masks` expects at least one mask, one replicate and a first'
+        f' replicate from 0, got {len(masks)}, {replicates} and'
+        f' {first_replicate}'
     )
   digests = [
       hashlib.sha256(row.tobytes()) for row in np.packbits(masks, axis=1)
   ]
+  options: dict[str, Any] = {'num_masks': len(masks), 'replicates': replicates}
+  trainer = pool.trainer
+  if first_replicate:
+    options['first_replicate'] = first_replicate
+  if relabel is not None:
+    relabel = _check_relabel(pool, masks, relabel)
+    trainer = trainer.relabellable(pool.dataset.num_classes)  # pyrefly: ignore
+    for digest, labels in zip(digests, relabel):
+      if (labels >= 0).any():
+        digest.update(labels.tobytes())
   hashes = [int.from_bytes(digest.digest()[:4], 'little') for digest in digests]
   ids = RETRAINED_FIRST_ID + np.array(hashes, np.int64) % RETRAINED_FIRST_ID
   whole = hashlib.sha256(b''.join(digest.digest() for digest in digests))
+  options = {'sha256': whole.hexdigest(), **options}
   description = {
       **pool.description,
       'sampler': 'given',
-      'sampler_options': {
-          'sha256': whole.hexdigest(),
-          'num_masks': len(masks),
-          'replicates': replicates,
-      },
+      'sampler_options': options,
   }
+  numbers = first_replicate + np.arange(replicates)
   return dataclasses.replace(
       pool,
       description=description,
+      trainer=trainer,
       draw_masks=lambda rows: masks[rows % len(masks)],
       given_ids=np.tile(ids, replicates).astype(np.int32),
-      given_replicates=np.repeat(np.arange(replicates), len(masks)),
+      given_replicates=np.repeat(numbers, len(masks)),
+      given_relabel=relabel,
   )
+
+
+def _check_relabel(
+    pool: Pool, masks: np.ndarray, relabel: np.ndarray
+) -> np.ndarray:
+  """Labels as int32; only those of examples in the subset count."""
+  relabel = np.asarray(relabel)
+  if pool.dataset is None or not pool.dataset.num_classes:
+    raise ValueError('`given_masks` relabels only datasets of classes')
+  if relabel.shape != masks.shape or not np.issubdtype(
+      relabel.dtype, np.integer
+  ):
+    raise ValueError(
+        f'`given_masks` expects relabel as integers of shape {masks.shape}, got'
+        f' {relabel.dtype} of shape {relabel.shape}'
+    )
+  num_classes = pool.dataset.num_classes
+  if relabel.min() < -1 or relabel.max() >= num_classes:
+    raise ValueError(
+        f'`given_masks` expects labels from -1 (its own) to {num_classes - 1},'
+        f' got {relabel.min()} to {relabel.max()}'
+    )
+  return np.where(masks, relabel, -1).astype(np.int32)
 
 
 def heldout(pool: Pool, replicate: int = 0) -> Pool:

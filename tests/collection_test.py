@@ -54,9 +54,9 @@ class _CountedTestCase(parameterized.TestCase):
     self.trained = []
     start = ensemble.Trainer.start
 
-    def counted(trainer, key, model_ids, masks, replicates=0):
+    def counted(trainer, key, model_ids, *args, **options):
       self.trained.extend(np.asarray(model_ids).tolist())
-      return start(trainer, key, model_ids, masks, replicates)
+      return start(trainer, key, model_ids, *args, **options)
 
     self.enter_context(mock.patch.object(ensemble.Trainer, 'start', counted))
 
@@ -284,6 +284,51 @@ class RetrainerTest(_CountedTestCase):
         np.isfinite(found[0]), [[False] * 6, [True] * 6]
     )
 
+  def test_first_replicate_goes_on_where_others_ended(self):
+    together = collection.retrainer(self.store)(self.masks, 3)
+    later = collection.retrainer(self.store, first_replicate=1)
+    np.testing.assert_array_equal(later(self.masks, 2), together[1:])
+
+  def test_relabelled_examples_train_with_the_other_label(self):
+    relabel = np.full(self.masks.shape, -1)
+    relabel[0, :7], relabel[2, 30:] = 3, 0
+    retrain = collection.retrainer(self.store)
+    found = retrain(self.masks, 1, relabel=relabel)
+    own = retrain(self.masks, 1)
+    np.testing.assert_array_equal(found[0, 1], own[0, 1])
+    ids = np.array(self.trained[:3])
+    for row in (0, 2):
+      self.assertFalse(np.array_equal(found[0, row], own[0, row]))
+      train = self.pool.dataset.train
+      labels = np.where(relabel[row] < 0, train.labels, relabel[row])
+      changed = dataclasses.replace(
+          self.pool.dataset,
+          train=dataclasses.replace(train, labels=labels.astype(np.int32)),
+      )
+      trainer = recipe_lib.build(_RECIPE, dataset=changed).trainer
+      direct = trainer.train(jax.random.key(0), ids, self.masks)
+      np.testing.assert_array_equal(found[0, row], direct['soft_margin'][row])
+
+  def test_wrong_labels(self):
+    retrain = collection.retrainer(self.store)
+    for relabel, words in (
+        (np.zeros((3, 2), int), 'of shape'),
+        (np.zeros((3, 40)), 'integers'),
+        (np.full((3, 40), 10), 'to 9, got 10'),
+    ):
+      with self.assertRaisesRegex(ValueError, words):
+        retrain(self.masks, 1, relabel=relabel)
+
+  def test_train_targets_and_another_model(self):
+    retrain = collection.retrainer(self.store, targets='train')
+    self.assertEqual(retrain(self.masks, 1).shape, (1, 3, 40))
+    other = collection.retrainer(
+        self.store, changes={'model': 'mlp', 'model_options': {'hidden': [4]}}
+    )
+    self.assertEqual(other(self.masks, 1).shape, (1, 3, 6))
+    with self.assertRaisesRegex(ValueError, 'test or train'):
+      collection.retrainer(self.store, targets='val')
+
   def test_another_dataset(self):
     other = datasets.load('digits', num_train=41, num_test=6)
     with mock.patch.object(datasets, 'load', return_value=other):
@@ -297,6 +342,34 @@ class RetrainerTest(_CountedTestCase):
     with mock.patch.object(datasets, 'load', return_value=other):
       with self.assertRaisesRegex(store_lib.StoreError, 'num_train: 40 there'):
         collection.pool_of(self.store)
+
+
+class ReadOutcomeTest(_CountedTestCase):
+
+  @parameterized.parameters('logits', 'parameters')
+  def test_computed_from_what_is_stored(self, stored):
+    both = ('test', 'train')
+    names = ('margin', 'log_loss', 'correctness')
+    recipe = dataclasses.replace(_RECIPE, outcomes=names, targets=both)
+    direct = self._collect(pool=recipe_lib.build(recipe))
+    recipe = dataclasses.replace(_RECIPE, outcomes=(stored,), targets=both)
+    path = self.create_tempdir().full_path + '/store'
+    store = self._collect(pool=recipe_lib.build(recipe), path=path)
+    rows = np.array([1, 4])
+    for name in names:
+      for suffix in ('', '_train'):
+        np.testing.assert_allclose(
+            collection.read_outcome(store, name + suffix, rows),
+            collection.read_outcome(direct, name + suffix, rows),
+            atol=1e-5,
+        )
+
+  def test_what_cannot_be_computed_names_the_flags(self):
+    store = self._collect()
+    with self.assertRaisesRegex(
+        ValueError, '--outcomes=margin --targets=train'
+    ):
+      collection.read_outcome(store, 'margin_train', np.arange(2))
 
 
 class EstimateTest(_CountedTestCase):

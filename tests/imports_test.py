@@ -30,12 +30,16 @@ _ALLOWED = {
     'store': {'zarr_files'},
     'solvers': set(),
     'datamodels': set(),
-    'metrics': set(),
+    'intervals': set(),
+    'metrics': {'intervals'},
     'provenance': set(),
+    'effects': set(),
     'training': {'datasets', 'models', 'outcomes', 'shuffle', 'subsets'},
     'recipe': {'datasets', 'models', 'outcomes', 'subsets', 'training'},
+    'representation': {'recipe', 'subsets', 'training'},
     'collection': {
         'datasets',
+        'effects',
         'models',
         'outcomes',
         'provenance',
@@ -46,6 +50,13 @@ _ALLOWED = {
     },
     'regressors': {'datamodels', 'solvers', 'subsets'},
     'evaluation': {'datamodels', 'metrics'},
+    'uncertainty': {
+        'datamodels',
+        'metrics',
+        'regressors',
+        'solvers',
+        'subsets',
+    },
     'attributors': {'datasets', 'models', 'outcomes', 'training'},
     'modelpred': {
         'datasets',
@@ -64,13 +75,26 @@ _ALLOWED['reports'] = {
     'datasets',
     'evaluation',
     'metrics',
+    'uncertainty',
 }
 _EXPORTED = {'datamodels', 'datasets', 'solvers', 'store'}  # By jdm itself.
 
 # Of each shelf: its table, and the files that are not entries of it.
 _SHELVES = {
     'applications': (applications.APPLICATIONS, set()),
-    'datasets': (datasets.DATASETS, {'dataset', 'tfds', 'tabular'}),
+    'datasets': (
+        datasets.DATASETS,
+        {
+            'answers',
+            'components',
+            'dataset',
+            'pixels',
+            'plants',
+            'rows',
+            'tabular',
+            'tfds',
+        },
+    ),
     'models': (models.MODELS, {'model', 'dense', 'im2col'}),
     'outcomes': (outcomes.OUTCOMES, set()),
     'regressors': (regressors.REGRESSORS, {'observations'}),

@@ -1,62 +1,55 @@
-"""What if these training examples had not been there? Predicted, and retrained.
+"""What if these training examples had been others? Predicted, and retrained.
 
 For each target, the k training examples with the highest weights (most
-helpful), the lowest (most harmful) or random ones are removed from the full
-training set, and the model is trained again.
+helpful), the lowest (most harmful), random ones, or the first of any other
+ranking are removed from a training set, added to it or relabelled, and the
+model is trained again. The prediction is always by the datamodels' weights:
+minus the sum of what is removed or relabelled, plus the sum of what is added.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from jdm import datamodels as datamodels_lib
+from jdm import effects
+from jdm import interventions
 
 KINDS = ('helpful', 'harmful', 'random')
+SAME_CLASS = 'same_class'
+_WHO = 'counterfactuals'
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Agreement:
-  """Agreement of predicted and observed changes, over targets and sizes.
-
-  Attributes:
-    spearman: rank correlation over all (target, k).
-    pearson: correlation over the same.
-    slope: of observed on predicted change, through the origin; 1 is perfect.
-    mse: mean squared difference, in squared outcome units.
-    ceiling: what a perfect prediction would reach, given the noise of the
-      retrainings: sqrt(2 rho / (1 + rho)), rho the Spearman correlation of
-      their halves (Spearman-Brown; approximate for ranks). The noise of the
-      control, which both halves share, is not in it. NaN with one retraining.
-  """
-
-  spearman: float
-  pearson: float
-  slope: float
-  mse: float
-  ceiling: float
+Agreement = effects.Agreement
+agreement = effects.agreement
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Counterfactuals:
-  """Predicted and observed effects of removing training examples.
+  """Predicted and observed effects of changing training sets.
 
   Attributes:
     target_ids: `[num_targets]`, columns of the datamodels.
-    sizes: `[num_sizes]`, how many examples were removed.
+    sizes: `[num_sizes]`, how many examples were removed (added, relabelled).
     kinds: names of the rules that chose them.
-    removed: `[kinds, num_targets, max size]`, train rows in order of removal.
+    removed: `[kinds, num_targets, max size]`, train rows in order of removal
+      (addition, relabelling); -1 where a rule has no more to choose from.
     predicted: `[kinds, num_sizes, num_targets]`, predicted change of the
-      outcome, in outcome units; negative where removal hurts.
+      outcome, in outcome units; negative where removal hurts. NaN where a rule
+      found too few examples or the subset could not be trained on.
     observed: same shape, mean change over retrainings; None if only predicted.
     interval: `[2, ...]`, 95 % interval of `observed` (Student's t over the
       retrainings with and without); None with fewer than two.
-    control: `[num_targets]`, mean outcome of training on everything; or None.
+    control: `[num_targets]`, mean outcome of training on the unchanged set; or
+      None.
     agreement: by kind, and over all as 'all'; empty if only predicted.
     replicates: retrainings of each counterfactual.
     num_retrained: models trained in all, controls included.
+    action: 'remove', 'add' or 'relabel'.
+    base: what was changed: 'full' (the training set) or 'subset' of it.
+    num_skipped: counterfactuals left out: NaN in `predicted`.
   """
 
   target_ids: np.ndarray
@@ -70,21 +63,15 @@ class Counterfactuals:
   agreement: dict[str, Agreement] = dataclasses.field(default_factory=dict)
   replicates: int = 0
   num_retrained: int = 0
+  action: str = 'remove'
+  base: str = 'full'
+  num_skipped: int = 0
 
   def to_json(self) -> dict[str, Any]:
-    """The numbers as JSON-serializable values."""
-    values = {
-        field.name: getattr(self, field.name)
-        for field in dataclasses.fields(self)
-    }
-    values['agreement'] = {
-        kind: dataclasses.asdict(agreement)
-        for kind, agreement in self.agreement.items()
-    }
-    return {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in values.items()
-    }
+    """The numbers as JSON-serializable values, without the rows."""
+    values = effects.to_json(dataclasses.replace(self, removed=np.zeros(0)))
+    del values['removed']
+    return values
 
 
 def counterfactuals(
@@ -93,75 +80,114 @@ def counterfactuals(
     sizes: Sequence[int],
     target_ids: Sequence[int] | np.ndarray | None = None,
     kinds: Sequence[str] = KINDS,
-    retrain: Callable[[np.ndarray, int], np.ndarray] | None = None,
+    scores: Mapping[str, np.ndarray] | None = None,
+    action: str = 'remove',
+    bases: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    target_labels: np.ndarray | None = None,
+    new_labels: np.ndarray | None = None,
+    batch_size: int = 1,
+    skip_untrainable: bool = False,
+    retrain: effects.Retrain | None = None,
     replicates: int = 4,
     control_replicates: int = 20,
     seed: int = 0,
 ) -> Counterfactuals:
-  """Removes training examples from the full set; predicts and retrains.
+  """Changes the training set of each target; predicts and retrains.
 
   Args:
     datamodels: fitted at some alpha; removing from the full set extrapolates
       in size, so look at the slope and not only at the ranks.
-    sizes: how many examples to remove, each in `[1, num_train)`.
+    sizes: how many examples to change, each in `[1, num_train)`.
     target_ids: columns of the datamodels; all by default.
-    kinds: which rules choose the examples, of `KINDS`.
-    retrain: `retrain(masks, replicates) -> [replicates, num_models,
-      num_targets]`, for instance `collection.retrainer(store)`; None predicts
-      only.
-    replicates: retrainings of each counterfactual.
-    control_replicates: trainings on the full set.
-    seed: of the random removals.
+    kinds: which rules choose the examples, of `KINDS` and 'same_class' (random
+      ones of the target's class).
+    scores: further rules by name, `[num_train, num_targets of the datamodels]`
+      each: the examples of the highest score. They choose; they do not predict.
+    action: 'remove', 'add' (from outside a base) or 'relabel'. For 'relabel'
+      the prediction is that an example loses its own weight: a datamodel knows
+      nothing of other labels, so the effect is expected to be larger.
+    bases: bool `[num_targets, num_train]`, the set that is changed for each of
+      `target_ids`; the full set by default. Random subsets at the datamodels'
+      alpha (`interventions.random_bases`) make the on-distribution check.
+    labels: int `[num_train]`. With them, a subset that leaves a class empty is
+      refused; 'same_class' and 'relabel' need them.
+    target_labels: int `[num_targets of the datamodels]`, for 'same_class'.
+    new_labels: int, same shape, for 'relabel', such as
+      `interventions.likely_wrong_class`; examples that have the label already
+      are not chosen.
+    batch_size: a subset of fewer examples is refused.
+    skip_untrainable: leaves refused subsets, and rules with too few examples to
+      choose from, out as NaN and counts them.
+    retrain: see `effects.Retrain`, for instance `collection.retrainer(store)`;
+      None predicts only.
+    replicates: retrainings of each counterfactual; at least two for intervals.
+    control_replicates: trainings on each unchanged set.
+    seed: of the random choices.
 
   Returns:
     The effects. A diverged retraining is left out of its mean.
 
   Raises:
-    ValueError: on sizes, targets or kinds out of range, or if `retrain`
-      returns another shape.
+    ValueError: on sizes, targets, kinds or shapes out of range, on subsets that
+      cannot be trained on, or if `retrain` returns another shape.
 
   References:
     Ilyas et al., `Datamodels <https://arxiv.org/abs/2202.00622>`_, 2022, §3.
   """
-  targets = np.arange(datamodels.num_targets)
-  targets = targets if target_ids is None else np.asarray(target_ids, np.int64)
-  counts = np.asarray(sizes, np.int64)
-  _check(
-      datamodels, targets, counts, kinds, min(replicates, control_replicates)
+  problem = _problem(
+      datamodels,
+      target_ids,
+      action=action,
+      bases=bases,
+      labels=labels,
+      target_labels=target_labels,
+      new_labels=new_labels,
   )
-  weights = np.asarray(datamodels.weights)[:, targets]
-  removed = np.stack(
-      [_ranking(kind, weights, int(counts.max()), seed) for kind in kinds]
+  counts = _checked_sizes(sizes, datamodels.num_train)
+  if min(replicates, control_replicates) < 1:
+    raise ValueError(f'`{_WHO}` needs at least one retraining')
+  removed, names = _rankings(problem, kinds, scores, int(counts.max()), seed)
+  predicted = np.stack(
+      [interventions.sums(problem.weights, rows, counts) for rows in removed]
   )
-  predicted = _predicted(weights, removed, counts)
+  predicted *= 1 if action == 'add' else -1
+  trials, kept = _trials(problem, removed, counts, predicted)
+  fits = interventions.trainable(trials, batch_size=batch_size, labels=labels)
+  if not skip_untrainable:
+    _refuse_short(names, kept, counts, problem)
+    interventions.check_trainable(
+        _WHO, trials, batch_size=batch_size, labels=labels
+    )
+  trials, kept = trials.take(fits), kept[:, fits]
+  done = np.zeros(predicted.shape, bool)
+  done[tuple(kept)] = True
   result = Counterfactuals(
-      target_ids=targets,
+      target_ids=problem.ids,
       sizes=counts,
-      kinds=tuple(kinds),
+      kinds=names,
       removed=removed,
-      predicted=predicted,
+      predicted=np.where(done, predicted, np.nan),
+      action=action,
+      base='full' if bases is None else 'subset',
+      num_skipped=int(np.sum(~done)),
   )
   if retrain is None:
     return result
-  masks = _removal_masks(removed, counts, datamodels.num_train)
-  everything = np.ones((1, datamodels.num_train), bool)
-  num_targets = datamodels.num_targets
-  control = _retrained(retrain, everything, control_replicates, num_targets)
-  control = control[:, 0, targets]
-  outcomes = _retrained(retrain, masks, replicates, num_targets)
-  outcomes = outcomes[:, :, targets].reshape(
-      replicates, len(kinds), len(counts), len(targets), len(targets)
+  control, num_controls = _control(problem, bases, retrain, control_replicates)
+  outcomes = interventions.own_outcomes(
+      _WHO, retrain, trials, replicates, problem.num_targets
   )
-  # Each subset was made for one target: only that outcome is looked at.
-  own = np.diagonal(outcomes, axis1=3, axis2=4)
+  own = np.full((replicates, *predicted.shape), np.nan)
+  own[(slice(None), *kept)] = outcomes
   return dataclasses.replace(
       result,
-      observed=_mean(own) - _mean(control),
-      interval=_interval(own, control),
-      control=_mean(control),
-      agreement=_agreements(kinds, predicted, own, control),
+      observed=effects.change(own, control),
+      interval=effects.interval(own, control),
+      control=effects.mean(control),
+      agreement=_agreements(names, result.predicted, own, control),
       replicates=replicates,
-      num_retrained=len(masks) * replicates + control_replicates,
+      num_retrained=len(trials) * replicates + num_controls,
   )
 
 
@@ -177,152 +203,198 @@ def random_targets(num_targets: int, count: int, seed: int = 0) -> np.ndarray:
   return np.sort(rng.permutation(num_targets)[:count])
 
 
-def agreement(
-    predicted: np.ndarray, observed: np.ndarray, ceiling: float = float('nan')
-) -> Agreement:
-  """Compares predicted changes with observed ones.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Problem:
+  """Checked arguments; arrays have the columns of the chosen targets."""
 
-  Args:
-    predicted: any shape, outcome units.
-    observed: same shape; non-finite entries are left out.
-    ceiling: see `Agreement`.
-  """
-  valid = np.isfinite(observed)
-  x, y = predicted[valid], observed[valid]
-  varies = _varies(x, y)
-  return Agreement(
-      spearman=_spearman(predicted, observed),
-      pearson=float(np.corrcoef(x, y)[0, 1]) if varies else float('nan'),
-      slope=float(np.sum(x * y) / np.sum(x * x)) if x.any() else float('nan'),
-      mse=float(np.mean((x - y) ** 2)) if x.size else float('nan'),
-      ceiling=ceiling,
+  ids: np.ndarray
+  weights: np.ndarray  # [num_train, len(ids)]
+  action: str
+  bases: np.ndarray  # [len(ids), num_train]
+  labels: np.ndarray | None  # [num_train]
+  target_labels: np.ndarray | None
+  new_labels: np.ndarray | None
+  num_targets: int  # Of the datamodels.
+
+  def candidates(self) -> np.ndarray:
+    """Rows that may be changed, bool `[num_train, len(ids)]`."""
+    if self.action == 'add':
+      return ~self.bases.T
+    if self.action == 'remove':
+      return self.bases.T
+    assert self.labels is not None and self.new_labels is not None
+    return self.bases.T & (self.labels[:, None] != self.new_labels[None])
+
+
+def _problem(datamodels, target_ids, *, action, bases, **labels) -> _Problem:
+  num_train, num_targets = datamodels.num_train, datamodels.num_targets
+  ids = np.arange(num_targets) if target_ids is None else target_ids
+  ids = interventions.check_ids(_WHO, 'target_ids', ids, num_targets)
+  if action not in interventions.ACTIONS:
+    raise ValueError(
+        f'`{_WHO}` knows the actions {interventions.ACTIONS}, got {action!r}'
+    )
+  shapes = {
+      'labels': num_train,
+      'target_labels': num_targets,
+      'new_labels': num_targets,
+  }
+  for name, length in shapes.items():
+    if labels[name] is not None and np.shape(labels[name]) != (length,):
+      raise ValueError(
+          f'`{_WHO}` expects {name} of shape [{length}], got'
+          f' {list(np.shape(labels[name]))}'
+      )
+  if action == 'relabel':
+    for name in ('labels', 'new_labels'):
+      if labels[name] is None:
+        raise ValueError(f"`{_WHO}` needs {name} for the action 'relabel'")
+  if bases is None:
+    if action == 'add':
+      raise ValueError(
+          f"`{_WHO}` needs bases to add to for the action 'add', such as"
+          ' `interventions.random_bases(...)`: the full set misses nothing'
+      )
+    bases = np.ones((len(ids), num_train), bool)
+  bases = np.asarray(bases)
+  if bases.dtype != np.bool_ or bases.shape != (len(ids), num_train):
+    raise ValueError(
+        f'`{_WHO}` expects bases as bool [{len(ids)}, {num_train}], one subset'
+        f' a target, got {bases.dtype} {list(bases.shape)}'
+    )
+  own = {
+      name: None if value is None else np.asarray(value)[chosen]
+      for name, value, chosen in (
+          ('labels', labels['labels'], slice(None)),
+          ('target_labels', labels['target_labels'], ids),
+          ('new_labels', labels['new_labels'], ids),
+      )
+  }
+  return _Problem(
+      ids=ids,
+      weights=np.asarray(datamodels.weights)[:, ids],
+      action=action,
+      bases=bases,
+      num_targets=num_targets,
+      **own,
   )
 
 
-def _retrained(retrain, masks, replicates, num_targets) -> np.ndarray:
-  outcomes = np.asarray(retrain(masks, replicates))
-  expected = (replicates, len(masks), num_targets)
-  if outcomes.shape != expected:
+def _checked_sizes(sizes: Sequence[int], num_train: int) -> np.ndarray:
+  counts = np.asarray(sizes, np.int64)
+  if counts.ndim != 1 or not counts.size or counts.min() < 1:
     raise ValueError(
-        '`counterfactuals` expects `retrain(masks, replicates)` to return'
-        ' outcomes of shape [replicates, num_models, num_targets] ='
-        f' {list(expected)}, got {list(outcomes.shape)}'
+        f'`{_WHO}` expects sizes of at least 1, got {counts.tolist()}'
     )
-  return outcomes
-
-
-def _check(datamodels, target_ids, sizes, kinds, replicates) -> None:
-  if sizes.ndim != 1 or not sizes.size or sizes.min() < 1:
+  if counts.max() >= num_train:
     raise ValueError(
-        f'`counterfactuals` expects sizes of at least 1, got {sizes.tolist()}'
+        f'`{_WHO}` cannot remove {counts.max()} of {num_train} training'
+        ' examples'
     )
-  if sizes.max() >= datamodels.num_train:
+  return counts
+
+
+def _rankings(
+    problem: _Problem, kinds, scores, count: int, seed: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Rows in order of change, `[kinds, num_targets, count]`, and the names."""
+  scores = dict(scores or {})
+  known = (*KINDS, SAME_CLASS)
+  if set(kinds) - set(known) or not (kinds or scores):
+    raise ValueError(f'`{_WHO}` knows the kinds {known}, got {list(kinds)}')
+  names = (*kinds, *scores)
+  if len(set(names)) < len(names):
+    raise ValueError(f'`{_WHO}` expects each kind once, got {list(names)}')
+  shape = (len(problem.weights), problem.num_targets)
+  for name, values in scores.items():
+    if np.shape(values) != shape or not np.isfinite(values).all():
+      raise ValueError(
+          f'`{_WHO}` expects finite scores of shape [num_train, num_targets] ='
+          f' {list(shape)}, got {list(np.shape(values))} for {name!r}'
+      )
+  candidates = problem.candidates()
+  rows = []
+  for kind in kinds:
+    if kind == SAME_CLASS:
+      if problem.labels is None or problem.target_labels is None:
+        raise ValueError(
+            f'`{_WHO}` needs labels and target_labels for {SAME_CLASS!r}'
+        )
+      same = problem.labels[:, None] == problem.target_labels[None]
+      rows.append(interventions.shuffle(candidates & same, count, seed))
+    elif kind == 'random':
+      rows.append(interventions.shuffle(candidates, count, seed))
+    else:
+      sign = 1 if kind == 'helpful' else -1
+      rows.append(interventions.rank(sign * problem.weights, candidates, count))
+  for values in scores.values():
+    own = np.asarray(values)[:, problem.ids]
+    rows.append(interventions.rank(own, candidates, count))
+  return np.stack(rows), names
+
+
+def _trials(
+    problem: _Problem, removed, sizes, predicted
+) -> tuple[interventions.Trials, np.ndarray]:
+  """Trials where there are examples enough, and their places `[3, num]`."""
+  kept = np.stack(np.nonzero(np.isfinite(predicted)))
+  kind, number, target = kept
+  new_labels = problem.new_labels
+  trials = interventions.make_trials(
+      problem.action,
+      removed[kind, target],
+      sizes[number],
+      bases=problem.bases[target],
+      targets=problem.ids[target],
+      new_labels=None if new_labels is None else new_labels[target],
+  )
+  return trials, kept
+
+
+def _refuse_short(names, kept, sizes, problem: _Problem) -> None:
+  """Raises ValueError if a rule has too few examples to choose from."""
+  done = np.zeros((len(names), len(sizes), len(problem.ids)), bool)
+  done[tuple(kept)] = True
+  short = np.argwhere(~done)
+  if short.size:
+    kind, number, target = short[0]
     raise ValueError(
-        f'`counterfactuals` cannot remove {sizes.max()} of'
-        f' {datamodels.num_train} training examples'
-    )
-  unknown = sorted(set(kinds) - set(KINDS))
-  if unknown or not kinds:
-    raise ValueError(
-        f'`counterfactuals` knows the kinds {KINDS}, got {list(kinds)}'
-    )
-  if not target_ids.size or replicates < 1:
-    raise ValueError(
-        '`counterfactuals` needs at least one target and one retraining'
-    )
-  if target_ids.min() < 0 or target_ids.max() >= datamodels.num_targets:
-    raise ValueError(
-        '`counterfactuals` expects target_ids in'
-        f' [0, {datamodels.num_targets}), got {target_ids.tolist()}'
+        f'`{_WHO}`: the kind {names[kind]!r} has fewer than {sizes[number]}'
+        f' examples to {problem.action} for target {problem.ids[target]};'
+        ' choose smaller sizes, or pass skip_untrainable=True to leave such out'
     )
 
 
-def _ranking(
-    kind: str, weights: np.ndarray, count: int, seed: int
-) -> np.ndarray:
-  """Train rows in order of removal, `[num_targets, count]`."""
-  if kind == 'random':
-    rng = np.random.default_rng(seed)
-    num_train, num_targets = weights.shape
-    draws = [rng.permutation(num_train)[:count] for _ in range(num_targets)]
-    return np.stack(draws)
-  scores = weights if kind == 'helpful' else -weights
-  return np.argsort(-scores, axis=0, kind='stable')[:count].T
-
-
-def _predicted(weights, removed, sizes) -> np.ndarray:
-  """Minus the sum of the removed weights, `[kinds, sizes, targets]`."""
-  own = np.take_along_axis(weights.T[None], removed, axis=2)
-  sums = np.cumsum(own.astype(np.float64), axis=2)[:, :, sizes - 1]
-  return -sums.transpose(0, 2, 1)
-
-
-def _removal_masks(removed, sizes, num_train) -> np.ndarray:
-  """Bool `[kinds * sizes * targets, num_train]`, False where removed."""
-  kinds, num_targets, _ = removed.shape
-  masks = np.ones((kinds, len(sizes), num_targets, num_train), bool)
-  for number, size in enumerate(sizes):
-    np.put_along_axis(masks[:, number], removed[:, :, :size], False, axis=2)
-  return masks.reshape(-1, num_train)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-  """Mean over axis 0 of what is finite; NaN where nothing is."""
-  finite = np.isfinite(values)
-  count = finite.sum(axis=0)
-  total = np.where(finite, values, 0.0).sum(axis=0)
-  return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _variance_of_mean(values: np.ndarray) -> np.ndarray:
-  """Squared standard error of `_mean`; NaN with fewer than two finite."""
-  finite = np.isfinite(values)
-  count = finite.sum(axis=0)
-  squares = np.where(finite, values - _mean(values)[None], 0.0) ** 2
-  variance = squares.sum(axis=0) / np.maximum(count * (count - 1), 1)
-  return np.where(count > 1, variance, np.nan)
-
-
-def _interval(own: np.ndarray, control: np.ndarray) -> np.ndarray | None:
-  if len(own) < 2 or len(control) < 2:
-    return None
-  change = _mean(own) - _mean(control)
-  error = np.sqrt(_variance_of_mean(own) + _variance_of_mean(control))
-  freedom = np.maximum(np.isfinite(own).sum(axis=0) - 1, 1)
-  half = stats.t.ppf(0.975, freedom) * error
-  return np.stack([change - half, change + half])
+def _control(
+    problem: _Problem, bases, retrain, replicates
+) -> tuple[np.ndarray, int]:
+  """Outcomes of unchanged sets, `[replicates, num_targets]`, and trainings."""
+  if bases is not None:
+    trials = interventions.Trials(masks=problem.bases, targets=problem.ids)
+    own = interventions.own_outcomes(
+        _WHO, retrain, trials, replicates, problem.num_targets
+    )
+    return own, own.size
+  everything = np.ones((1, len(problem.weights)), bool)
+  outcomes = effects.retrained(
+      _WHO, retrain, everything, replicates, problem.num_targets
+  )
+  return outcomes[:, 0, problem.ids], replicates
 
 
 def _agreements(kinds, predicted, own, control) -> dict[str, Agreement]:
-  base = _mean(control)
-  observed = _mean(own) - base
+  observed = effects.change(own, control)
   ceilings = np.full(len(kinds) + 1, np.nan)
-  if len(own) > 1:
-    halves = [_mean(own[start::2]) - base for start in (0, 1)]
+  parts = effects.halves(own, control)
+  if parts is not None:
     for number in range(len(kinds)):
-      ceilings[number] = _ceiling(halves[0][number], halves[1][number])
-    ceilings[-1] = _ceiling(*halves)
+      ceilings[number] = effects.split_half_ceiling(
+          parts[0][number], parts[1][number]
+      )
+    ceilings[-1] = effects.split_half_ceiling(*parts)
   result = {
       kind: agreement(predicted[number], observed[number], ceilings[number])
       for number, kind in enumerate(kinds)
   }
   result['all'] = agreement(predicted, observed, float(ceilings[-1]))
   return result
-
-
-def _ceiling(first: np.ndarray, second: np.ndarray) -> float:
-  """Correlation of the truth with the mean of both halves."""
-  rho = max(_spearman(first, second), 0.0)
-  return float(np.sqrt(2 * rho / (1 + rho)))
-
-
-def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-  valid = np.isfinite(first) & np.isfinite(second)
-  if not _varies(first[valid], second[valid]):
-    return float('nan')
-  return float(stats.spearmanr(first[valid], second[valid]).statistic)
-
-
-def _varies(first: np.ndarray, second: np.ndarray) -> bool:
-  """Whether a correlation is defined."""
-  return first.size > 1 and np.ptp(first) > 0 and np.ptp(second) > 0

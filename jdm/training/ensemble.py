@@ -55,6 +55,7 @@ class Trainer:
       model_ids: np.ndarray,
       masks: np.ndarray,
       replicates: np.ndarray | int = 0,
+      relabel: np.ndarray | None = None,
   ) -> dict[str, np.ndarray]:
     """Trains one model a row and returns its outcomes.
 
@@ -64,6 +65,10 @@ class Trainer:
         mask, its replicate) alone.
       masks: bool `[num_models, num_train]`.
       replicates: `[num_models]` or one int; see `subsets.training_key`.
+      relabel: int `[num_models, num_train]`, the label that an example is
+        trained with, -1 for its own: the subset id of example i with label j is
+        `(1 + j) * num_train + i`, and `data` must know what that means
+        (`relabellable`). None relabels nothing.
 
     Returns:
       By outcome name, `[num_models, ...]`. Models that diverged hold non-finite
@@ -73,7 +78,7 @@ class Trainer:
     Raises:
       ValueError: if the arguments disagree in length or masks are not bool.
     """
-    return self.start(key, model_ids, masks, replicates).wait()
+    return self.start(key, model_ids, masks, replicates, relabel).wait()
 
   def start(
       self,
@@ -81,6 +86,7 @@ class Trainer:
       model_ids: np.ndarray,
       masks: np.ndarray,
       replicates: np.ndarray | int = 0,
+      relabel: np.ndarray | None = None,
   ) -> 'Pending':
     """Starts what `train` does and returns before it is done."""
     masks = subsets.check_masks(
@@ -93,6 +99,11 @@ class Trainer:
           f' got ids of shape {model_ids.shape}'
       )
     replicates = np.broadcast_to(np.int32(replicates), model_ids.shape)
+    if relabel is not None and relabel.shape != masks.shape:
+      raise ValueError(
+          '`Trainer.train` expects relabel of the shape of the masks,'
+          f' {masks.shape}, got {relabel.shape}'
+      )
     sizes = masks.sum(axis=1)
     capacities = np.array([self.capacity(size) for size in sizes], np.int64)
     calls: list[Any] = []
@@ -100,11 +111,33 @@ class Trainer:
       rows = np.flatnonzero(capacities == capacity)
       for first in range(0, len(rows), self._rows_a_call):
         block = rows[first : first + self._rows_a_call]
+        labels = None if relabel is None else relabel[block]
         outcomes = self._call(
-            key, model_ids[block], replicates[block], masks[block], capacity
+            key,
+            model_ids[block],
+            replicates[block],
+            masks[block],
+            labels,
+            capacity,
         )
         calls.append((block, outcomes))
     return Pending(calls, sizes < self.min_subset_size)
+
+  def relabellable(self, num_classes: int) -> 'Trainer':
+    """The same trainer for `train(..., relabel=...)`.
+
+    Raises:
+      ValueError: if the data are a user's own, whose labels are unknown here.
+    """
+    if not isinstance(self.data, sgd.TrainingData):
+      raise ValueError(
+          'only a trainer of `sgd.TrainingData` can be relabelled; for data of'
+          ' your own write a `train_one` that knows subset ids beyond num_train'
+      )
+    own = np.asarray(self.data.labels)[: self.num_train]
+    others = np.repeat(np.arange(num_classes, dtype=own.dtype), self.num_train)
+    labels = np.concatenate([own, others])
+    return dataclasses.replace(self, data=self.data._replace(labels=labels))
 
   def outcome_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and dtypes of the outcomes of one model, by name."""
@@ -132,9 +165,12 @@ class Trainer:
   def _rows_a_call(self) -> int:
     return self.group * self.num_devices
 
-  def _call(self, key, model_ids, replicates, masks, capacity):
+  def _call(self, key, model_ids, replicates, masks, relabel, capacity):
     padding = self._rows_a_call - len(model_ids)
     subset_ids, sizes = subsets.to_indices(masks, capacity)
+    if relabel is not None:
+      labels = np.take_along_axis(relabel, subset_ids, axis=1).astype(np.int32)
+      subset_ids = subset_ids + self.num_train * (1 + labels)
     rows = (model_ids, replicates, subset_ids, sizes)
     rows = [np.pad(r, [(0, padding)] + [(0, 0)] * (r.ndim - 1)) for r in rows]
     outcomes = self._program(key, *rows, self._placed_data)

@@ -29,7 +29,10 @@ class TrainingData(NamedTuple):
 
   Attributes:
     inputs: `[num_train, ...]`.
-    labels: `[num_train]`, int (float for regression).
+    labels: `[num_train]`, int (float for regression); or `[k * num_train]`,
+      where entry `j * num_train + i` is another label of example i. Subset ids
+      run over the labels: id `j * num_train + i` trains on example i with that
+      label.
     targets: for each set of targets `(inputs [num_targets, ...], labels)`; its
       key is the suffix of the outcome's name ('' or '_train').
   """
@@ -215,7 +218,10 @@ def fit_one(
   optimizer = make_optimizer(config, num_steps.astype(jnp.float32))
 
   def loss(params, state, batch_ids, step):
-    batch_inputs = inputs.at[batch_ids].get(mode='promise_in_bounds')
+    examples = batch_ids
+    if labels.shape[0] != inputs.shape[0]:
+      examples = batch_ids % inputs.shape[0]
+    batch_inputs = inputs.at[examples].get(mode='promise_in_bounds')
     batch_labels = labels.at[batch_ids].get(mode='promise_in_bounds')
     if config.augmentations:
       step_key = jax.random.fold_in(augment_key, step)

@@ -147,11 +147,10 @@ class NoiseTest(parameterized.TestCase):
         control_replicates=5,
     )
     own, control = outcomes[2][:, 1, 2], outcomes[1][:, 0, 2]
-    error = np.sqrt(own.var(ddof=1) / 3 + control.var(ddof=1) / 5)
-    half = stats.t.ppf(0.975, 2) * error
-    change = own.mean() - control.mean()
+    welch = stats.ttest_ind(own, control, equal_var=False)
+    expected = welch.confidence_interval(0.95)
     np.testing.assert_allclose(
-        found.interval[:, 1, 0, 0], [change - half, change + half]
+        found.interval[:, 1, 0, 0], [expected.low, expected.high]
     )
 
   def test_one_retraining_has_no_interval(self):
@@ -237,7 +236,7 @@ class ErrorsTest(parameterized.TestCase):
       ('no_kind', {'kinds': ()}, 'knows the kinds'),
       ('target', {'target_ids': [6]}, r'target_ids in \[0, 6\), got \[6\]'),
       ('negative', {'target_ids': [-1]}, r'got \[-1\]'),
-      ('no_target', {'target_ids': []}, 'at least one target'),
+      ('no_target', {'target_ids': []}, 'target_ids .* at least one'),
       ('replicates', {'replicates': 0}, 'one retraining'),
       ('controls', {'control_replicates': 0}, 'one retraining'),
       (
