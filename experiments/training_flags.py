@@ -6,6 +6,7 @@ from typing import Any
 from absl import flags
 
 from jdm import recipe as recipe_lib
+from jdm.datasets import plants
 from jdm.training import sgd
 
 _DATASET = flags.DEFINE_string(
@@ -15,6 +16,20 @@ _DATA_PATH = flags.DEFINE_string('data_path', None, '.npz of --dataset=arrays.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Folder of idx or TFDS data.')
 _NUM_TRAIN = flags.DEFINE_integer('num_train', None, 'Train examples; all.')
 _NUM_TEST = flags.DEFINE_integer('num_test', None, 'Test examples; all.')
+_NUM_COMPONENTS = flags.DEFINE_integer(
+    'num_components', None, 'Principal components that models see; raw inputs.'
+)
+_BASE = flags.DEFINE_string(
+    'base', None, 'Dataset in which --dataset=planted plants; digits.'
+)
+_PLANT = flags.DEFINE_enum(
+    'plant', None, sorted(plants.PLANTS), 'What it plants; duplicates.'
+)
+_PLANT_COUNT = flags.DEFINE_integer('plant_count', None, 'Of examples; 30.')
+_PLANT_SEED = flags.DEFINE_integer('plant_seed', None, 'Of planting; 0.')
+_PLANT_KINDS = flags.DEFINE_string(
+    'plant_kinds', None, 'Of duplicates: exact, shift, rotate, noise; all.'
+)
 _MODEL = flags.DEFINE_string('model', 'linear', 'Name of a model.')
 _HIDDEN = flags.DEFINE_list('hidden', None, 'Widths of an mlp, such as 64,64.')
 _RANDOM_INIT = flags.DEFINE_bool(
@@ -80,6 +95,12 @@ def recipe(**changes: Any) -> recipe_lib.Recipe:
           data_dir=_DATA_DIR.value,
           num_train=_NUM_TRAIN.value,
           num_test=_NUM_TEST.value,
+          num_components=_NUM_COMPONENTS.value,
+          base=_BASE.value,
+          plant=_PLANT.value,
+          count=_PLANT_COUNT.value,
+          plant_seed=_PLANT_SEED.value,
+          kinds=_PLANT_KINDS.value,
       ),
       model=_MODEL.value,
       model_options=_set(hidden=_widths(), random_init=_RANDOM_INIT.value),

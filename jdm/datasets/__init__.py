@@ -10,9 +10,11 @@ import inspect
 from typing import Any
 
 from jdm.datasets import arrays
+from jdm.datasets import components
 from jdm.datasets import dataset
 from jdm.datasets import digits
 from jdm.datasets import idx
+from jdm.datasets import planted
 from jdm.datasets import synthetic
 from jdm.datasets import tabular
 from jdm.datasets import tfds
@@ -24,6 +26,7 @@ DATASETS: dict[str, Callable[..., dataset.Dataset]] = {
     'digits': digits.load,
     'idx': idx.load,
     'iris': functools.partial(tabular.load, 'iris'),
+    'planted': planted.load,
     'synthetic': synthetic.load,
     'wine': functools.partial(tabular.load, 'wine'),
 }
@@ -35,6 +38,7 @@ def load(
     *,
     num_train: int | None = None,
     num_test: int | None = None,
+    num_components: int | None = None,
     **options: Any,
 ) -> dataset.Dataset:
   """Loads a dataset by name.
@@ -43,6 +47,8 @@ def load(
     name: a key of `DATASETS`, or 'tfds:NAME'.
     num_train: number of train examples, the first ones; None is all.
     num_test: number of test examples, the first ones; None is all.
+    num_components: of any dataset: models see so many leading principal
+      components of the train inputs, see `components.project`; None sees all.
     **options: the loader's own, such as `data_path` (arrays) or `data_dir`
       (idx, tfds). One that is None counts as not given.
 
@@ -59,7 +65,7 @@ def load(
   counts = {'num_train': num_train, 'num_test': num_test}
   for key in options:
     if key not in parameters:
-      known = sorted({*parameters, *counts})
+      known = sorted({*parameters, *counts, 'num_components'})
       raise ValueError(
           f'Dataset {name!r} takes no option {key!r}; it takes'
           f' {", ".join(known)}.'
@@ -72,9 +78,12 @@ def load(
   for key, count in list(counts.items()):
     if key in parameters and count is not None:
       options[key] = counts.pop(key)
-  return loader(**options).take(
+  data = loader(**options).take(
       train=counts.get('num_train'), test=counts.get('num_test')
   )
+  if num_components is None:
+    return data
+  return components.project(data, num_components)
 
 
 def _loader(name: str) -> Callable[..., dataset.Dataset]:

@@ -106,7 +106,8 @@ def from_arrays(
   shown = images['train']
   return dataset.Dataset(
       name=name,
-      **splits,
+      train=splits['train'],
+      test=splits['test'],
       num_classes=num_classes,
       image_shape=None if shown is None else shown.shape[1:],
       class_names=tuple(class_names),

@@ -94,10 +94,10 @@ class Dataset:
     train: the examples that subsets are drawn from.
     test: the examples that outcomes are read on.
     num_classes: labels are 0 to num_classes - 1; 0 means regression.
-    image_shape: shape of one image of `images`, None without images.
+    image_shape: shape of one image, where inputs are images (maybe flattened);
+      None where they are not, even if `images` are there to be shown.
     class_names: one name a class, or empty.
-    planted: known answers of a synthetic set, None otherwise. It has a method
-      `take(train_rows, test_rows)` that renumbers the answers for a subset.
+    planted: `answers.Planted` where answers were planted, None otherwise.
 
   Raises:
     ValueError: if the splits do not fit each other or `num_classes`.
@@ -148,7 +148,9 @@ class Dataset:
             f'{where}: labels must lie in 0 to {self.num_classes - 1}, got'
             f' {low} to {high}.'
         )
-    if split.images is not None and split.images.shape[1:] != self.image_shape:
+    if split.images is None or self.image_shape is None:
+      return
+    if split.images.shape[1:] != self.image_shape:
       raise ValueError(
           f'{where}: images have shape {split.images.shape[1:]} each, but'
           f' image_shape is {self.image_shape}.'

@@ -1,48 +1,13 @@
 """Gaussian clusters with planted answers: duplicates, mislabels, clusters."""
 
-import dataclasses
-
 import numpy as np
 
+from jdm.datasets import answers
 from jdm.datasets import dataset
 
 _CENTRE_SCALE = 1.0  # Of cluster centres, where the noise within one is 1.
 _ATYPICAL_SCALE = 1.5  # Distance from the origin, in units of the usual one.
 _COPY_NOISE = 0.02  # Between the two rows of a duplicate.
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Planted:
-  """The answers that were planted in a synthetic dataset.
-
-  Attributes:
-    duplicates: int `[num, 2]`: a train row and the test row that nearly
-      repeats it, both atypical: far from every cluster, with a random label.
-    mislabels: int `[num]`: train rows whose label is not that of their cluster.
-    clusters: int `[num_train]`: the cluster that a train row was drawn from;
-      cluster c belongs to class `c // num_clusters`; -1 for atypical rows.
-    test_clusters: int `[num_test]`: the same for test rows.
-  """
-
-  duplicates: np.ndarray
-  mislabels: np.ndarray
-  clusters: np.ndarray
-  test_clusters: np.ndarray
-
-  def take(self, train_rows: np.ndarray, test_rows: np.ndarray) -> 'Planted':
-    """Renumbers the answers for a subset of rows; what is not in it drops."""
-    train = _new_numbers(train_rows, len(self.clusters))
-    test = _new_numbers(test_rows, len(self.test_clusters))
-    pairs = np.stack(
-        [train[self.duplicates[:, 0]], test[self.duplicates[:, 1]]], axis=1
-    )
-    mislabels = train[self.mislabels]
-    return Planted(
-        duplicates=pairs[np.all(pairs >= 0, axis=1)],
-        mislabels=np.sort(mislabels[mislabels >= 0]),
-        clusters=self.clusters[train_rows],
-        test_clusters=self.test_clusters[test_rows],
-    )
 
 
 def load(
@@ -56,12 +21,13 @@ def load(
     num_clusters: int = 3,
     seed: int = 0,
 ) -> dataset.Dataset:
-  """Draws a dataset; `dataset.planted` is a `Planted` with the answers.
+  """Draws a dataset; `dataset.planted` holds the answers.
 
   Each class is a mixture of `num_clusters` Gaussians of unit variance whose
   centres are N(0, 1) in each feature. A planted duplicate is an atypical
   example, 1.5 times as far from the origin as usual and with a random label,
-  so that a model needs the train copy to get the test copy right.
+  so that a model needs the train copy to get the test copy right. Cluster c
+  belongs to class `c // num_clusters`; atypical rows to cluster -1.
 
   Args:
     num_train: number of train examples, planted ones among them.
@@ -102,6 +68,7 @@ def load(
   planted = rng.permutation(num_train)[: num_duplicates + num_mislabels]
   copies, mislabels = planted[:num_duplicates], planted[num_duplicates:]
   shifts = rng.integers(1, num_classes, num_mislabels)
+  clean_labels = train_labels.copy()
   train_labels[mislabels] = (train_labels[mislabels] + shifts) % num_classes
 
   targets = rng.permutation(num_test)[:num_duplicates]
@@ -109,7 +76,8 @@ def load(
   noise = _COPY_NOISE * rng.standard_normal(atypical.shape)
   train_inputs[copies], test_inputs[targets] = atypical, atypical + noise
   labels = rng.integers(0, num_classes, num_duplicates)
-  train_labels[copies] = test_labels[targets] = labels
+  train_labels[copies] = clean_labels[copies] = labels
+  test_labels[targets] = labels
   clusters[copies] = test_clusters[targets] = -1
 
   def split(inputs: np.ndarray, labels: np.ndarray) -> dataset.Split:
@@ -120,9 +88,12 @@ def load(
       train=split(train_inputs, train_labels),
       test=split(test_inputs, test_labels),
       num_classes=num_classes,
-      planted=Planted(
+      planted=answers.Planted(
+          kind='synthetic',
           duplicates=np.stack([copies, targets], axis=1),
+          duplicate_kinds=('atypical',) * num_duplicates,
           mislabels=np.sort(mislabels),
+          clean_labels=clean_labels,
           clusters=clusters,
           test_clusters=test_clusters,
       ),
@@ -156,10 +127,3 @@ def _atypical(
   directions /= np.linalg.norm(directions, axis=1, keepdims=True)
   usual = np.sqrt((1 + _CENTRE_SCALE**2) * num_features)
   return _ATYPICAL_SCALE * usual * directions
-
-
-def _new_numbers(rows: np.ndarray, num: int) -> np.ndarray:
-  """Maps old row numbers to their place in `rows`, -1 if not there."""
-  numbers = np.full(num, -1)
-  numbers[rows] = np.arange(len(rows))
-  return numbers
