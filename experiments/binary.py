@@ -27,6 +27,7 @@ _CPU_DEVICES = flags.DEFINE_integer(
     None,
     'On a CPU, devices to emulate: how many groups of models train side by'
     ' side. Default: one a core, at most 8. Changes no result.',
+    lower_bound=1,
 )
 
 _BAD_INPUT = 2

@@ -19,6 +19,7 @@ from absl import flags
 import numpy as np
 
 from experiments import binary
+from experiments import report
 from experiments import training_flags
 from experiments import workdir as workdir_lib
 from jdm import collection
@@ -59,9 +60,9 @@ def main(workdir: str) -> None:
   """Runs the tour."""
   watch = _Stopwatch()
   recipe = training_flags.recipe()
+  outcome = _checked_outcome(recipe)
   dataset = recipe_lib.load_dataset(recipe)
   pool = recipe_lib.build(recipe, dataset=dataset)
-  outcome = recipe.outcomes[0]
   store_path = os.path.join(workdir, 'store')
   cost = binary.print_estimate(pool, store_path, _NUM_MODELS.value)
   if cost is not None:
@@ -99,6 +100,39 @@ def main(workdir: str) -> None:
   effects = _counterfactuals(store, fitted, shown)
   watch.lap('check by retraining')
   _write(workdir, pool, dataset, fitted, evaluation, effects, shown, watch)
+
+
+def _checked_outcome(recipe: recipe_lib.Recipe) -> str:
+  """The outcome of the tour; raises now what would fail after training."""
+  for flag, number in (
+      (_NUM_MODELS, workdir_lib.FEWEST_MODELS),
+      (_NUM_HELDOUT, 3),
+      (_NUM_TARGETS, 1),
+      (_REPLICATES, 1),
+      (_SHOWN, 1),
+  ):
+    if flag.value < number:
+      raise ValueError(
+          f'--{flag.name} must be {number} or more, got {flag.value}'
+      )
+  most = _NUM_MODELS.value - 2
+  if _NUM_VAL.value is not None and not 1 <= _NUM_VAL.value <= most:
+    raise ValueError(
+        f'--num_val must leave two models or more to fit: from 1 to {most}, got'
+        f' {_NUM_VAL.value}'
+    )
+  if 'test' not in recipe.targets:
+    raise ValueError(
+        'the tour is about test targets: --targets=test or test,train, got'
+        f' {",".join(recipe.targets)}; experiments.fit_datamodels takes others'
+    )
+  outcomes = workdir_lib.regressed(recipe.outcomes)
+  if not outcomes:
+    raise ValueError(
+        'the tour needs an outcome with one number a target, such as'
+        f' --outcomes=soft_margin, got {",".join(recipe.outcomes)}'
+    )
+  return outcomes[0]
 
 
 def _print_rest(pool: recipe_lib.Pool, cost: collection.Estimate) -> None:
@@ -174,9 +208,10 @@ def _write(
     )
   for name, figure in figures.items():
     plots.save(figure, os.path.join(workdir, f'{name}.png'))
-  report = os.path.join(workdir, 'report.html')
+  report.write_removals(workdir, effects, fitted.outcome, shown)
+  report_path = os.path.join(workdir, 'report.html')
   page.write(
-      report,
+      report_path,
       dataset=dataset,
       datamodels=fitted,
       evaluation=evaluation,
@@ -184,6 +219,7 @@ def _write(
       recipe={**pool.description, **provenance.record()},
       costs=watch.seconds,
       target_ids=shown,
+      sections=report.read_sections(workdir),
   )
   binary.table(
       'Datamodels of ' + str(pool.description['dataset']),
@@ -196,7 +232,7 @@ def _write(
           'Spearman of counterfactuals': results['counterfactual_spearman'],
           'largest duality gap': results['max_gap'],
           'seconds': results['seconds'],
-          'report': report,
+          'report': report_path,
       },
   )
 

@@ -3,33 +3,39 @@ r"""Runs one application of datamodels, checked by retraining.
   python -m experiments.run_application --workdir=runs/mlp \
       --application=counterfactuals
 
-Needs `WORKDIR/store` and `WORKDIR/datamodels_lasso_test.npz` (or
-`--datamodels=FILE`); writes `APPLICATION.json` and pictures.
+Needs `WORKDIR/store` and mostly `WORKDIR/datamodels_lasso_test.npz` (or
+`--datamodels=FILE`); writes `APPLICATION.json`, pictures, and a section of
+`WORKDIR/report.html`. `--dry_run` prints what retraining would cost. Safe to
+kill and run again: what was retrained is read from `WORKDIR/verify`.
 """
 
 import os
+import time
 
 from absl import flags
 
+from experiments import applications
 from experiments import binary
-from experiments import workdir as workdir_lib
-from jdm import applications
+from experiments import report
+from experiments.applications import job as job_lib
 from jdm import collection
-from jdm import store as store_lib
-from jdm.applications import counterfactuals as counterfactuals_lib
 from jdm.reports import plots
 
 _APPLICATION = flags.DEFINE_enum(
-    'application', None, sorted(applications.APPLICATIONS), 'Which one.'
+    'application', None, sorted(applications.COMMANDS), 'Which one.'
 )
 _DATAMODELS = flags.DEFINE_string(
     'datamodels', None, 'File; by default WORKDIR/datamodels_lasso_test.npz.'
 )
-_NUM_TARGETS = flags.DEFINE_integer('num_targets', 60, 'Targets, at random.')
-_SIZES = flags.DEFINE_list(
-    'sizes', None, 'Examples to remove; by default up to a fifth of all.'
+_NUM_TARGETS = flags.DEFINE_integer(
+    'num_targets', None, 'Targets, at random; by application.'
 )
-_REPLICATES = flags.DEFINE_integer('replicates', 4, 'Retrainings of each.')
+_SIZES = flags.DEFINE_list(
+    'sizes', None, 'Numbers of examples; by default up to a fifth of all.'
+)
+_REPLICATES = flags.DEFINE_integer(
+    'replicates', None, 'Retrainings of each subset; by application.'
+)
 _APPLICATION_SEED = flags.DEFINE_integer(
     'application_seed', 0, 'Of random choices.'
 )
@@ -38,72 +44,77 @@ _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Prints the cost and stops.')
 
 def main(workdir: str) -> None:
   """Runs the application that is asked for."""
-  if _APPLICATION.value is None:
+  name = _APPLICATION.value
+  if name is None:
     raise ValueError(
-        f'--application is required: {sorted(applications.APPLICATIONS)}'
+        f'--application is required: {sorted(applications.COMMANDS)}'
     )
-  fitted = workdir_lib.load_datamodels(workdir, _DATAMODELS.value)
-  store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
-  _COMMANDS[_APPLICATION.value](workdir, fitted, store)
-
-
-def _counterfactuals(workdir, fitted, store) -> None:
-  sizes = counterfactuals_lib.default_sizes(fitted.num_train)
-  if _SIZES.value:
-    if not all(size.isdigit() for size in _SIZES.value):
-      raise ValueError(f'--sizes is a list of numbers, got {_SIZES.value}')
-    sizes = [int(size) for size in _SIZES.value]
-  if _NUM_TARGETS.value < 1:
-    raise ValueError(
-        f'--num_targets must be positive, got {_NUM_TARGETS.value}'
-    )
-  targets = counterfactuals_lib.random_targets(
-      fitted.num_targets, _NUM_TARGETS.value, _APPLICATION_SEED.value
-  )
-  num_masks = len(counterfactuals_lib.KINDS) * len(sizes) * len(targets)
-  print(f'{num_masks} counterfactuals, each trained {_REPLICATES.value} times')
+  command = applications.COMMANDS[name]
+  start, cpu = time.perf_counter(), time.process_time()
+  job = _job(workdir)
+  _print_cost(job, command.num_trainings(job))
   if _DRY_RUN.value:
-    pool = collection.pool_of(store)
-    print(
-        collection.estimate(pool, num_models=num_masks * _REPLICATES.value),
-        '(at the size of the subsets of the pool)',
-    )
     return
-  result = counterfactuals_lib.counterfactuals(
-      fitted,
-      sizes=sizes,
-      target_ids=targets,
-      retrain=collection.retrainer(
-          store,
-          outcome=fitted.outcome,
-          progress=binary.Progress('retraining'),
-      ),
-      replicates=_REPLICATES.value,
+  findings = command.run(job)
+  seconds = {
+      'cpu_seconds': time.process_time() - cpu - job.retrain_seconds['cpu'],
+      'retrain_cpu_seconds': job.retrain_seconds['cpu'],
+      'seconds': time.perf_counter() - start,
+  }
+  _write(workdir, name, findings, seconds)
+
+
+def _job(workdir: str) -> job_lib.Job:
+  sizes = None
+  if _SIZES.value:
+    if not all(size.isdigit() and int(size) for size in _SIZES.value):
+      raise ValueError(
+          f'--sizes is a list of positive numbers, got {_SIZES.value}'
+      )
+    sizes = sorted(int(size) for size in _SIZES.value)
+  for flag in (_NUM_TARGETS, _REPLICATES):
+    if flag.value is not None and flag.value < 1:
+      raise ValueError(f'--{flag.name} must be positive, got {flag.value}')
+  return job_lib.Job(
+      workdir,
+      datamodels_path=_DATAMODELS.value,
       seed=_APPLICATION_SEED.value,
+      num_targets=_NUM_TARGETS.value,
+      replicates=_REPLICATES.value,
+      sizes=sizes,
   )
+
+
+def _print_cost(job: job_lib.Job, num_trainings: int) -> None:
+  """One line, before any work."""
+  if not num_trainings:
+    print('no model is retrained')
+    return
+  cost = collection.estimate(job.pool, num_models=num_trainings)
+  num_train = job.pool.trainer.num_train
+  print(
+      f'retraining, at most: {cost}; that is for subsets of the size of the'
+      f' pool’s, and those of nearly all {num_train} examples take longer'
+  )
+
+
+def _write(workdir, name, findings, seconds) -> None:
+  """Writes JSON, pictures and the section of the report; prints the table."""
   binary.write_json(
-      os.path.join(workdir, 'counterfactuals.json'), result.to_json()
+      os.path.join(workdir, f'{name}.json'), {**findings.result, **seconds}
   )
-  words = {'outcome': fitted.outcome}
-  for name, figure in (
-      ('counterfactual_curves', plots.counterfactual_curves(result, **words)),
-      ('counterfactual_scatter', plots.counterfactual_scatter(result, **words)),
-  ):
-    plots.save(figure, os.path.join(workdir, f'{name}.png'))
-  binary.table(
-      f'Counterfactuals of {len(targets)} targets, {result.num_retrained}'
-      ' retrainings: agreement of predicted and observed change',
-      {
-          kind: (
-              f'Spearman {a.spearman:.3f} (ceiling {a.ceiling:.3f}), Pearson'
-              f' {a.pearson:.3f}, slope {a.slope:.2f}, MSE {a.mse:.3g}'
-          )
-          for kind, a in result.agreement.items()
-      },
-  )
-
-
-_COMMANDS = {'counterfactuals': _counterfactuals}
+  for words, figure in findings.figures.items():
+    if figure is not None:
+      file = f'{name}_{words.replace(" ", "_")}.png'
+      plots.save(figure, os.path.join(workdir, file))
+  table = {**findings.table, 'CPU seconds': seconds['cpu_seconds']}
+  if seconds['retrain_cpu_seconds']:
+    table['  of retraining'] = seconds['retrain_cpu_seconds']
+  binary.table(name.replace('_', ' ').capitalize(), table)
+  for limit in findings.limits:
+    print(f'note: {limit}')
+  report.write_section(workdir, name, findings, table)
+  report.rebuild(workdir)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ WORKDIR/verify/HASH              retrained counterfactuals
 WORKDIR/datamodels_REGRESSOR_TARGETS.npz
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import glob
 import os
 from typing import Any
@@ -15,24 +15,31 @@ from typing import Any
 import numpy as np
 
 from experiments import binary
+from experiments import fitting
 from jdm import collection
 from jdm import datamodels as datamodels_lib
 from jdm import recipe as recipe_lib
-from jdm import regressors
 from jdm import store as store_lib
 
+FEWEST_MODELS = 4  # For a fit with validation.
 _NOT_REGRESSED = ('logits', 'parameters')
 
 
 def first_outcome(store: store_lib.OutcomeStore) -> str:
   """The outcome that is fitted where none is named: the recipe's first."""
-  names = [n for n in store.recipe['outcomes'] if n not in _NOT_REGRESSED]
+  names = regressed(store.recipe['outcomes'])
   if not names:
     raise ValueError(
         f'the store at {store.path} has no outcome with one number a target;'
-        f' it has {list(store.outcomes)}'
+        f' it has {list(store.outcomes)}. Name one that follows from them, such'
+        ' as --outcome=soft_margin.'
     )
   return names[0]
+
+
+def regressed(outcomes: Sequence[str]) -> list[str]:
+  """Of some outcomes, those with one number a target, which can be fitted."""
+  return [name for name in outcomes if name not in _NOT_REGRESSED]
 
 
 def stores(workdir: str) -> list[str]:
@@ -43,76 +50,78 @@ def stores(workdir: str) -> list[str]:
 
 
 def load_datamodels(
-    workdir: str, path: str | None
+    workdir: str, path: str | None, *, targets: str = 'test'
 ) -> datamodels_lib.Datamodels:
-  """Loads a file, by default that of the LASSO on test targets.
+  """Loads a file, by default that of the LASSO on these targets.
+
+  Args:
+    workdir: the pool that the datamodels are to be compared with.
+    path: the file; None stands for `WORKDIR/datamodels_lasso_TARGETS.npz`.
+    targets: 'test' or 'train'.
 
   Raises:
-    ValueError: if it is not there, or holds train targets: scoring those takes
-      other models for each target, those that did not train on it.
+    ValueError: if it is not there, holds other targets (a train target is
+      compared only with models that did not train on it), or was fitted to
+      another dataset than that of `WORKDIR/store`, as far as it says to which.
+      Another model or seed is fine: datamodels may be tried on other pools.
   """
-  path = path or os.path.join(workdir, 'datamodels_lasso_test.npz')
+  path = path or os.path.join(workdir, f'datamodels_lasso_{targets}.npz')
   if not os.path.exists(path):
+    option = '' if targets == 'test' else f' --targets={targets}'
     raise ValueError(
-        f'there are no datamodels at {path}; run experiments.fit_datamodels'
-        ' first, or pass --datamodels=FILE'
+        f'there are no datamodels at {path}; run'
+        f' experiments.fit_datamodels{option} first, or pass --datamodels=FILE'
     )
   fitted = datamodels_lib.load(path)
-  if fitted.outcome.endswith('_train'):
+  found = 'train' if fitted.outcome.endswith('_train') else 'test'
+  if found != targets:
     raise ValueError(
-        f'{path} holds datamodels of train targets, which are compared only'
-        ' with models that did not train on the target; this command takes'
-        ' test targets'
+        f'{path} holds datamodels of {found} targets, and this takes'
+        f' {targets} targets; train targets are compared only with models that'
+        ' did not train on the target'
     )
+  store_path = os.path.join(workdir, 'store')
+  if store_lib.exists(store_path):
+    _check_dataset(path, fitted, store_lib.OutcomeStore.open(store_path))
   return fitted
+
+
+def _check_dataset(
+    path: str,
+    fitted: datamodels_lib.Datamodels,
+    store: store_lib.OutcomeStore,
+) -> None:
+  """Refuses datamodels that were fitted to other examples."""
+  made = dict(fitted.meta)
+  theirs, ours = made.get('fingerprint'), store.recipe.get('fingerprint')
+  if theirs and ours and theirs != ours:
+    raise ValueError(
+        f'{path} was fitted to dataset {made.get("dataset")!r} (fingerprint'
+        f' {str(theirs)[:12]}), and {store.path} is of dataset'
+        f' {store.recipe.get("dataset")!r} (fingerprint {ours[:12]}): weights of'
+        ' other examples. Fit to this store, or choose the workdir of the file.'
+    )
+  if fitted.num_train != store.num_train:
+    raise ValueError(
+        f'{path} was fitted to {fitted.num_train} training examples, and'
+        f' {store.path} has {store.num_train}'
+    )
 
 
 def fit(
     store: store_lib.OutcomeStore,
     rows: np.ndarray,
     *,
-    regressor: str = 'lasso',
-    outcome: str,
-    targets: str = 'test',
-    num_val: int | None = None,
-    tol: float = 1e-4,
     progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> datamodels_lib.Datamodels:
-  """Fits one regressor to some rows of a pool.
+  """Fits one regressor to some rows of a pool; options as `fitting.read`.
 
   Raises:
     ValueError: if the outcome is not there for these targets, or as the
       regressor does.
   """
-  fit_function = regressors.get(regressor)
-  name = outcome if targets == 'test' else f'{outcome}_train'
-  if name not in store.outcomes:
-    raise ValueError(
-        f'the store at {store.path} has no {name!r}; it has'
-        f' {list(store.outcomes)}. Collect with --outcomes={outcome}'
-        f' --targets={targets}.'
-    )
-  options: dict[str, Any] = {}
-  if regressor == 'lasso':
-    options.update(tol=tol, progress=progress)
-  if progress:
-    progress(0, store.outcomes[name][0][0])
-  if targets == 'train':
-    if regressor != 'lasso':
-      raise ValueError(
-          'train targets need --regressor=lasso, which leaves out the models'
-          f' that trained on a target; got {regressor!r}'
-      )
-    options['own_ids'] = np.arange(store.num_train)
-  return fit_function(
-      store.read('masks', rows),
-      store.read(name, rows),
-      num_val=num_val,
-      model_ids=rows + store.recipe['first_id'],
-      outcome=name,
-      alpha=store.recipe.get('sampler_options', {}).get('alpha'),
-      **options,
-  )
+  return fitting.read(store, rows, **options).fit(progress)
 
 
 def collect_heldout(
@@ -147,6 +156,8 @@ def read_heldout(
   rows = np.arange(num_heldout)
   for store in stores:
     rows = np.intersect1d(rows, store.completed())
-  outcomes = np.stack([store.read(outcome, rows) for store in stores])
+  outcomes = np.stack(
+      [collection.read_outcome(store, outcome, rows) for store in stores]
+  )
   ids = rows + stores[0].recipe['first_id']
   return stores[0].read('masks', rows), outcomes, ids

@@ -31,8 +31,8 @@ class Datamodels:
     gap: `[num_targets]`, duality gap of `weights` relative to
       ||y - mean(y)||^2 / (2m); 0 for closed forms.
     nnz: int `[num_targets]`, weights that are not 0.
-    val_mse: `[num_targets]`, on the models the penalty was chosen by; NaN if
-      none was chosen.
+    val_mse: `[num_targets]`, on the models the penalty was chosen by, squared
+      outcome units; NaN if none was chosen.
     train_ids: int `[num_train]`, which examples of the dataset.
     target_ids: int `[num_targets]`.
     fit_ids: int `[num_fit]`, models that the weights were fitted to.
@@ -73,12 +73,13 @@ class Datamodels:
     return self.weights.shape[1]
 
 
-def predict(datamodels: Datamodels, masks: jax.Array | np.ndarray) -> jax.Array:
+def predict(datamodels: Datamodels, masks: Any) -> jax.Array:
   """Predicts the outcomes of models trained on the given subsets.
 
   Args:
     datamodels: made from `num_train` examples, for `num_targets` targets.
-    masks: bool `[num_models, num_train]`; row i is model i's training set.
+    masks: bool `[num_models, num_train]` or `subsets.PackedMasks`; row i is
+      model i's training set.
 
   Returns:
     float32 `[num_models, num_targets]`, in outcome units.
@@ -90,6 +91,8 @@ def predict(datamodels: Datamodels, masks: jax.Array | np.ndarray) -> jax.Array:
     Ilyas et al., `Datamodels <https://arxiv.org/abs/2202.00622>`_, 2022, §2.
   """
   num_train = datamodels.weights.shape[0]
+  if not isinstance(masks, jax.Array):
+    masks = np.asarray(masks)
   if masks.ndim != 2 or masks.shape[1] != num_train:
     raise ValueError(
         f'`predict` expects masks of shape [num_models, {num_train}], got'
@@ -105,6 +108,24 @@ def predict(datamodels: Datamodels, masks: jax.Array | np.ndarray) -> jax.Array:
   masks = jnp.asarray(masks).astype(jnp.float32)
   product = jnp.matmul(masks, weights, precision=jax.lax.Precision.HIGHEST)
   return product + bias[None]
+
+
+def own_ids(datamodels: Datamodels) -> np.ndarray | None:
+  """Finds the targets among the training examples.
+
+  Args:
+    datamodels: of train targets if the name of their outcome ends in `_train`;
+      their `target_ids` and `train_ids` are then ids of the same examples.
+
+  Returns:
+    int64 `[num_targets]`, the column of masks that is the target itself, -1 for
+    none; None for datamodels of other targets.
+  """
+  if not datamodels.outcome.endswith('_train'):
+    return None
+  columns = {int(row): i for i, row in enumerate(datamodels.train_ids)}
+  rows = np.asarray(datamodels.target_ids).tolist()
+  return np.array([columns.get(row, -1) for row in rows], np.int64)
 
 
 def _split(datamodels: Datamodels) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -133,6 +154,10 @@ def save(path: str | os.PathLike[str], datamodels: Datamodels) -> None:
       that orbax writes, for sharded or very large weights. What is there is
       replaced.
     datamodels: what to write.
+
+  Raises:
+    FileNotFoundError: if the folder of a file is not there.
+    ValueError: if a folder holds something else.
   """
   name = os.fspath(path)
   arrays, static = _split(datamodels)
@@ -142,10 +167,20 @@ def save(path: str | os.PathLike[str], datamodels: Datamodels) -> None:
     return
   values: dict[str, Any] = {'header': np.array(header)}
   values.update((field, np.asarray(array)) for field, array in arrays.items())
+  folder = os.path.dirname(name) or '.'
+  if not os.path.isdir(folder):
+    raise FileNotFoundError(
+        f'`datamodels.save` finds no folder {folder} for {name}; make it first:'
+        f' `os.makedirs({folder!r})`.'
+    )
   part = f'{name}.{os.getpid()}.part'
-  with open(part, 'wb') as file:
-    np.savez(file, **values)
-  os.replace(part, name)
+  try:
+    with open(part, 'wb') as file:
+      np.savez(file, **values)
+    os.replace(part, name)
+  finally:
+    if os.path.exists(part):  # Writing failed: a full disk, say.
+      os.remove(part)
 
 
 def _save_folder(path: str, arrays: dict[str, Any], header: str) -> None:
@@ -163,13 +198,16 @@ def _save_folder(path: str, arrays: dict[str, Any], header: str) -> None:
   part = f'{path}.{os.getpid()}.part'
   # Arrays of no elements (no validation models) are not for orbax.
   full = {name: array for name, array in arrays.items() if array.size}
-  with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(os.path.join(part, 'arrays'), full)
-  with open(os.path.join(part, 'header.json'), 'w', encoding='utf-8') as file:
-    json.dump({'arrays': sorted(full), 'header': header}, file)
-  if os.path.exists(path):
-    shutil.rmtree(path)
-  os.replace(part, path)
+  try:
+    with ocp.StandardCheckpointer() as checkpointer:
+      checkpointer.save(os.path.join(part, 'arrays'), full)
+    with open(os.path.join(part, 'header.json'), 'w', encoding='utf-8') as file:
+      json.dump({'arrays': sorted(full), 'header': header}, file)
+    if os.path.exists(path):
+      shutil.rmtree(path)
+    os.replace(part, path)
+  finally:
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def load(path: str | os.PathLike[str]) -> Datamodels:

@@ -23,9 +23,11 @@ class Evaluation:
     pooled_spearman: over all pairs of model and target; most of it is that
       targets differ in their mean, so it is no LDS.
     num_heldout: held-out subsets.
-    num_fit: models that the datamodels were fitted to.
+    num_fit: models that the datamodels were fitted to or chosen by.
     predictions: `[num_heldout, num_targets]`, outcome units.
     outcomes: `[num_heldout, num_targets]`, what was predicted.
+    where: bool `[num_heldout, num_targets]`, the entries that were scored: the
+      models that did not train on the target; None for all.
   """
 
   lds: metrics.LDS
@@ -38,6 +40,7 @@ class Evaluation:
   num_fit: int
   predictions: np.ndarray
   outcomes: np.ndarray
+  where: np.ndarray | None = None
 
   def to_json(self) -> dict[str, Any]:
     """The scalars under the names of `evaluation.json`; None is unknown."""
@@ -67,6 +70,7 @@ def evaluate(
     outcomes: np.ndarray,
     *,
     heldout_ids: np.ndarray,
+    own_ids: np.ndarray | None = None,
     average: bool = False,
     seed: int = 0,
 ) -> Evaluation:
@@ -74,11 +78,14 @@ def evaluate(
 
   Args:
     datamodels: fitted, for the same targets.
-    masks: bool `[num_heldout, num_train]`.
+    masks: bool `[num_heldout, num_train]` or `subsets.PackedMasks`.
     outcomes: `[replicates, num_heldout, num_targets]`: replicates of one row
       trained on the same subset. The first is predicted; the second, if there
       is one, gives the noise ceiling.
-    heldout_ids: `[num_heldout]`, ids of the held-out models.
+    heldout_ids: int `[num_heldout]`, ids of the held-out models.
+    own_ids: int `[num_targets]`, the column of `masks` that is the target
+      itself, -1 for none, as from `datamodels.own_ids`. A target is then scored
+      on the held-out models that did not train on it; it needs three or more.
     average: predicts the mean of all replicates, and raises the ceiling
       accordingly (Spearman-Brown).
     seed: of the bootstrap.
@@ -88,12 +95,47 @@ def evaluate(
 
   Raises:
     ValueError: if a held-out model is among those the datamodels were fitted
-      or selected by, or shapes disagree.
+      or selected by (as far as `fit_ids` and `val_ids` name them), a target has
+      too few models that did not train on it, or shapes disagree.
 
   References:
     LDS: Park et al., TRAK (2023), section 2.2.
   """
-  outcomes = np.asarray(outcomes)
+  masks, outcomes = np.asarray(masks), np.asarray(outcomes)
+  _check(masks, outcomes, heldout_ids)
+  num_fit = _check_unseen(datamodels, heldout_ids)
+  predictions = np.asarray(datamodels_lib.predict(datamodels, masks))
+  where = None
+  if own_ids is not None:
+    where = _not_trained_on(masks, own_ids, datamodels.num_targets)
+  observed = outcomes.mean(axis=0) if average else outcomes[0]
+  ceiling = None
+  if len(outcomes) > 1:
+    ceiling = metrics.noise_ceiling(
+        outcomes[0],
+        outcomes[1],
+        where=where,
+        num_replicates=len(outcomes) if average else 1,
+        seed=seed,
+    )
+  pair = predictions, observed
+  return Evaluation(
+      lds=metrics.lds(*pair, where=where, seed=seed),
+      noise_ceiling=ceiling,
+      mse=metrics.mse(*pair, where=where),
+      r2=metrics.r2(*pair, where=where),
+      pearson=metrics.pearson(*pair, where=where),
+      pooled_spearman=metrics.pooled_spearman(*pair, where=where),
+      num_heldout=len(masks),
+      num_fit=num_fit,
+      predictions=predictions,
+      outcomes=observed,
+      where=where,
+  )
+
+
+def _check(masks, outcomes, heldout_ids) -> None:
+  """Row i of everything is about one model."""
   if outcomes.ndim != 3 or outcomes.shape[1] != len(masks):
     raise ValueError(
         '`evaluate` expects outcomes [replicates, num_heldout, num_targets] for'
@@ -103,6 +145,10 @@ def evaluate(
     raise ValueError(
         f'`evaluate` expects {len(masks)} heldout_ids, got {len(heldout_ids)}'
     )
+
+
+def _check_unseen(datamodels, heldout_ids) -> int:
+  """Refuses models that a fit has seen; returns how many it saw."""
   seen = np.union1d(
       np.asarray(datamodels.fit_ids), np.asarray(datamodels.val_ids)
   )
@@ -112,25 +158,22 @@ def evaluate(
         f'{shared.size} held-out models (id {shared[0]} first) were used to fit'
         ' or to choose the penalty; evaluate on models that no fit has seen'
     )
-  predictions = np.asarray(datamodels_lib.predict(datamodels, masks))
-  observed = outcomes.mean(axis=0) if average else outcomes[0]
-  ceiling = None
-  if len(outcomes) > 1:
-    ceiling = metrics.noise_ceiling(
-        outcomes[0],
-        outcomes[1],
-        num_replicates=len(outcomes) if average else 1,
-        seed=seed,
+  return len(seen)
+
+
+def _not_trained_on(masks, own_ids, num_targets: int) -> np.ndarray:
+  """Models that did not train on a target: bool [num_heldout, num_targets]."""
+  own_ids = np.asarray(own_ids)
+  is_integer = np.issubdtype(own_ids.dtype, np.integer)
+  if own_ids.shape != (num_targets,) or not is_integer:
+    raise ValueError(
+        f'`evaluate` expects own_ids to be {num_targets} integers, got'
+        f' {own_ids.dtype} of shape {own_ids.shape}'
     )
-  return Evaluation(
-      lds=metrics.lds(predictions, observed, seed=seed),
-      noise_ceiling=ceiling,
-      mse=metrics.mse(predictions, observed),
-      r2=metrics.r2(predictions, observed),
-      pearson=metrics.pearson(predictions, observed),
-      pooled_spearman=metrics.pooled_spearman(predictions, observed),
-      num_heldout=len(masks),
-      num_fit=len(seen),
-      predictions=predictions,
-      outcomes=observed,
-  )
+  num_train = masks.shape[1]
+  if own_ids.min() < -1 or own_ids.max() >= num_train:
+    raise ValueError(
+        f'`evaluate` expects own_ids from -1 (none) to {num_train - 1}, got'
+        f' {own_ids.min()} to {own_ids.max()}'
+    )
+  return ~(masks[:, own_ids] & (own_ids >= 0)[None])

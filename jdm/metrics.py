@@ -3,6 +3,11 @@
 NumPy on the host. Predictions and outcomes are `[num_models, num_targets]`,
 row i about the same held-out model in both; all numbers must be finite, so
 diverged models are left out before.
+
+`where`, bool `[num_models, num_targets]`, tells which entries count: a target
+that is a training example is scored on the models that did not train on it.
+Each target's number is that of its own rows, at least 3; entries left out may
+be NaN. The bootstrap draws models, the same for all targets.
 """
 
 from collections.abc import Callable
@@ -10,6 +15,13 @@ import dataclasses
 
 import numpy as np
 from scipy import stats
+
+from jdm import intervals
+
+bootstrap_interval = intervals.bootstrap_interval
+wilson_interval = intervals.wilson_interval
+
+_LEAST_KEPT = 3  # Rows of a target that count: of two, all ranks agree or not.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,21 +81,30 @@ class NoiseCeiling:
   num_targets: int
 
 
-def pearson(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def pearson(
+    first: np.ndarray, second: np.ndarray, *, where: np.ndarray | None = None
+) -> np.ndarray:
   """Correlates two arrays `[num, num_targets]` column by column.
+
+  Args:
+    first: `[num, num_targets]`.
+    second: same shape.
+    where: bool, same shape, entries that count; all by default.
 
   Returns:
     `[num_targets]`, NaN where a column is constant.
 
   Raises:
-    ValueError: if shapes differ, if there are fewer than 2 rows, or if a number
-      is not finite.
+    ValueError: if shapes differ, if there are fewer than 2 rows (with `where`,
+      3 of a target), or if a number is not finite.
   """
-  first, second = _checked('pearson', first, second)
-  return _correlation(first, second)
+  first, second = _checked('pearson', first, second, where=where)
+  return _by_target(_correlation, first, second, where)
 
 
-def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def spearman(
+    first: np.ndarray, second: np.ndarray, *, where: np.ndarray | None = None
+) -> np.ndarray:
   """Rank-correlates `[num, num_targets]` column by column; ties share a rank.
 
   Returns:
@@ -92,13 +113,16 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: as `pearson`.
   """
-  first, second = _checked('spearman', first, second)
-  return _correlation(
-      stats.rankdata(first, axis=0), stats.rankdata(second, axis=0)
-  )
+  first, second = _checked('spearman', first, second, where=where)
+  return _by_target(_rank_correlation, first, second, where)
 
 
-def pooled_spearman(predictions: np.ndarray, outcomes: np.ndarray) -> float:
+def pooled_spearman(
+    predictions: np.ndarray,
+    outcomes: np.ndarray,
+    *,
+    where: np.ndarray | None = None,
+) -> float:
   """Rank-correlates all pairs of model and target at once.
 
   It contains the variance between targets (some are easier than others), which
@@ -108,10 +132,10 @@ def pooled_spearman(predictions: np.ndarray, outcomes: np.ndarray) -> float:
   Raises:
     ValueError: as `pearson`.
   """
-  predictions, outcomes = _checked('pooled_spearman', predictions, outcomes)
-  ranks = [
-      stats.rankdata(array).reshape(-1, 1) for array in (predictions, outcomes)
-  ]
+  pair = _checked('pooled_spearman', predictions, outcomes, where=where)
+  if where is not None:
+    pair = tuple(array[np.asarray(where)] for array in pair)
+  ranks = [stats.rankdata(array).reshape(-1, 1) for array in pair]
   return float(_correlation(*ranks)[0])
 
 
@@ -119,6 +143,7 @@ def lds(
     predictions: np.ndarray,
     outcomes: np.ndarray,
     *,
+    where: np.ndarray | None = None,
     num_bootstrap: int = 400,
     level: float = 0.95,
     seed: int = 0,
@@ -128,6 +153,7 @@ def lds(
   Args:
     predictions: `[num_models, num_targets]` of subsets never used in a fit.
     outcomes: `[num_models, num_targets]`, what models trained on them gave.
+    where: bool, same shape, entries that count; all by default.
     num_bootstrap: resamples of the held-out models for the interval; 0 skips
       it. 400 take about a second for 500 models and 300 targets.
     level: of the interval.
@@ -141,13 +167,17 @@ def lds(
     2.4. The interval is a percentile bootstrap over models, shifted so that
     the resamples average to the value; the targets are taken as given.
   """
-  predictions, outcomes = _checked('lds', predictions, outcomes, least=3)
-  scores = _zero_if_undefined(spearman(predictions, outcomes))
-  resampled = _bootstrap_spearman(predictions, outcomes, num_bootstrap, seed)
+  predictions, outcomes = _checked(
+      'lds', predictions, outcomes, least=3, where=where
+  )
+  scores = _zero_if_undefined(spearman(predictions, outcomes, where=where))
+  resampled = intervals.bootstrap_spearman(
+      predictions, outcomes, num_bootstrap, seed, where
+  )
   return LDS(
       value=scores.value,
       per_target=scores.per_target,
-      interval=_centred_interval(
+      interval=intervals.centred_interval(
           np.nan_to_num(resampled).mean(axis=1), scores.value, level
       ),
       num_undefined=scores.num_undefined,
@@ -160,6 +190,7 @@ def noise_ceiling(
     first: np.ndarray,
     second: np.ndarray,
     *,
+    where: np.ndarray | None = None,
     num_replicates: int = 1,
     num_bootstrap: int = 400,
     level: float = 0.95,
@@ -176,6 +207,7 @@ def noise_ceiling(
   Args:
     first: `[num_models, num_targets]`, one training of each held-out subset.
     second: the same subsets, trained with other random numbers.
+    where: bool, same shape, entries that count; all by default.
     num_replicates: trainings averaged in the outcomes that are scored (k).
     num_bootstrap: as in `lds`.
     level: of the interval.
@@ -188,22 +220,24 @@ def noise_ceiling(
     Spearman, Correlation calculated from faulty data, 1910; Brown, Some
     experimental results in the correlation of mental abilities, 1910.
   """
-  first, second = _checked('noise_ceiling', first, second, least=3)
+  first, second = _checked('noise_ceiling', first, second, least=3, where=where)
   if num_replicates < 1:
     raise ValueError(
         '`noise_ceiling` expects num_replicates of at least 1, got'
         f' {num_replicates}.'
     )
-  reliability = spearman(first, second)
+  reliability = spearman(first, second, where=where)
   per_target = _ceiling(reliability, num_replicates)
   value = float(per_target.mean())
-  resampled = _bootstrap_spearman(first, second, num_bootstrap, seed)
+  resampled = intervals.bootstrap_spearman(
+      first, second, num_bootstrap, seed, where
+  )
   values = _ceiling(resampled, num_replicates).mean(axis=1)
   return NoiseCeiling(
       value=value,
       per_target=per_target,
       reliability=reliability,
-      interval=_centred_interval(values, value, level),
+      interval=intervals.centred_interval(values, value, level),
       clipped=float(np.mean(~(reliability >= 0))),
       num_replicates=num_replicates,
       num_models=len(first),
@@ -211,7 +245,12 @@ def noise_ceiling(
   )
 
 
-def mse(predictions: np.ndarray, outcomes: np.ndarray) -> Scores:
+def mse(
+    predictions: np.ndarray,
+    outcomes: np.ndarray,
+    *,
+    where: np.ndarray | None = None,
+) -> Scores:
   """Mean squared error over models, per target and averaged over targets.
 
   In squared outcome units.
@@ -219,11 +258,16 @@ def mse(predictions: np.ndarray, outcomes: np.ndarray) -> Scores:
   Raises:
     ValueError: as `pearson`.
   """
-  predictions, outcomes = _checked('mse', predictions, outcomes)
-  return _scores(np.mean((predictions - outcomes) ** 2, axis=0))
+  predictions, outcomes = _checked('mse', predictions, outcomes, where=where)
+  return _scores(_by_target(_mean_square, predictions, outcomes, where))
 
 
-def r2(predictions: np.ndarray, outcomes: np.ndarray) -> Scores:
+def r2(
+    predictions: np.ndarray,
+    outcomes: np.ndarray,
+    *,
+    where: np.ndarray | None = None,
+) -> Scores:
   """1 - squared error / variance around the target's own mean over models.
 
   A target whose outcome never varies is undefined and left out of the mean.
@@ -231,10 +275,8 @@ def r2(predictions: np.ndarray, outcomes: np.ndarray) -> Scores:
   Raises:
     ValueError: as `pearson`.
   """
-  predictions, outcomes = _checked('r2', predictions, outcomes)
-  errors = np.sum((predictions - outcomes) ** 2, axis=0)
-  spread = np.sum(_centred(outcomes) ** 2, axis=0)
-  return _scores(1 - _divide(errors, spread))
+  predictions, outcomes = _checked('r2', predictions, outcomes, where=where)
+  return _scores(_by_target(_explained, predictions, outcomes, where))
 
 
 def loo_correlation(
@@ -291,70 +333,18 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
   return float(metrics.roc_auc_score(labels.tolist(), scores.tolist()))
 
 
-def bootstrap_interval(
-    values: np.ndarray,
-    statistic: Callable[[np.ndarray], float] = np.mean,
-    *,
-    num_bootstrap: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-  """Percentile bootstrap of a statistic, resampling the first axis.
-
-  Args:
-    values: `[num, ...]`, one independent observation a row.
-    statistic: of an array like `values`.
-    num_bootstrap: number of resamples.
-    level: of the interval.
-    seed: of the resamples.
-
-  Raises:
-    ValueError: if there are fewer than 2 observations, or if `level` is not
-      between 0 and 1.
-
-  References:
-    Efron and Tibshirani, An introduction to the bootstrap, 1993, §13.3.
-  """
-  values = np.asarray(values)
-  if values.ndim < 1 or len(values) < 2:
-    raise ValueError(
-        '`bootstrap_interval` expects at least 2 observations on the first'
-        f' axis, got shape {values.shape}.'
-    )
-  rng = np.random.default_rng(seed)
-  resampled = [
-      statistic(values[rng.integers(len(values), size=len(values))])
-      for _ in range(num_bootstrap)
-  ]
-  return _percentiles(np.array(resampled, np.float64), level)
-
-
-def wilson_interval(
-    successes: int, trials: int, level: float = 0.95
-) -> tuple[float, float]:
-  """Interval of a share, right also for few trials and shares near 0 or 1.
-
-  Raises:
-    ValueError: unless 0 <= successes <= trials and 1 <= trials.
-
-  References:
-    Wilson, Probable inference, JASA 22, 1927.
-  """
-  if trials < 1 or not 0 <= successes <= trials:
-    raise ValueError(
-        '`wilson_interval` expects 0 <= successes <= trials and at least one'
-        f' trial, got {successes} of {trials}.'
-    )
-  _check_level(level)
-  test = stats.binomtest(successes, trials)
-  interval = test.proportion_ci(level, method='wilson')
-  return float(interval.low), float(interval.high)
-
-
 def _checked(
-    who: str, first: np.ndarray, second: np.ndarray, *, least: int = 2
+    who: str,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    least: int = 2,
+    where: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Checks the shapes and numbers of both arrays; returns them as float64."""
+  """Checks the shapes and numbers of both arrays; returns them as float64.
+
+  Entries that do not count become 0.
+  """
   first, second = (np.asarray(a, np.float64) for a in (first, second))
   if first.ndim != 2 or first.shape != second.shape or not first.shape[1]:
     raise ValueError(
@@ -367,6 +357,9 @@ def _checked(
         f'`{who}` expects at least {least} rows (held-out models), got'
         f' {len(first)}; train more.'
     )
+  if where is not None:
+    _check_where(who, where, first.shape)
+    first, second = (np.where(where, array, 0) for array in (first, second))
   for which, array in (('first', first), ('second', second)):
     num_bad = array.size - np.count_nonzero(np.isfinite(array))
     if num_bad:
@@ -377,19 +370,65 @@ def _checked(
   return first, second
 
 
+def _check_where(who: str, where: np.ndarray, shape: tuple[int, ...]) -> None:
+  """Checks that every target has entries that count."""
+  where = np.asarray(where)
+  if where.dtype != np.bool_ or where.shape != shape:
+    raise ValueError(
+        f'`{who}` expects where as bool of shape {shape}, True for entries that'
+        f' count, got {where.dtype} of shape {where.shape}.'
+    )
+  kept = where.sum(axis=0)
+  short = np.flatnonzero(kept < _LEAST_KEPT)
+  if short.size:
+    raise ValueError(
+        f'`{who}` expects at least {_LEAST_KEPT} rows that count for each'
+        f' target, got {kept[short[0]]} for target {short[0]} (too few for'
+        f' {short.size} of {len(kept)} targets); train more held-out models or'
+        ' leave such targets out.'
+    )
+
+
+def _by_target(
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    first: np.ndarray,
+    second: np.ndarray,
+    where: np.ndarray | None,
+) -> np.ndarray:
+  """Numbers `[num_targets]` of columns, each over the rows that count."""
+  if where is None:
+    return function(first, second)
+  columns = [
+      function(first[kept, t : t + 1], second[kept, t : t + 1])
+      for t, kept in enumerate(np.asarray(where).T)
+  ]
+  return np.concatenate(columns)
+
+
+def _mean_square(predictions: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
+  """Mean squared error per column."""
+  return np.mean((predictions - outcomes) ** 2, axis=0)
+
+
+def _explained(predictions: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
+  """R2 per column; NaN where the outcome is constant."""
+  errors = np.sum((predictions - outcomes) ** 2, axis=0)
+  spread = np.sum(_centred(outcomes) ** 2, axis=0)
+  return 1 - intervals.divide(errors, spread)
+
+
+def _rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Spearman per column; NaN where a column is constant."""
+  return _correlation(
+      stats.rankdata(first, axis=0), stats.rankdata(second, axis=0)
+  )
+
+
 def _centred(columns: np.ndarray) -> np.ndarray:
   """Subtracts column means; a constant column becomes exactly 0."""
   # Around the first row, because a mean of equal numbers may round.
   columns = columns - columns[:1]
   return columns - columns.mean(axis=0, keepdims=True)
-
-
-def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-  """Divides; NaN where the denominator is 0."""
-  defined = denominators > 0
-  return np.where(
-      defined, numerators / np.where(defined, denominators, 1), np.nan
-  )
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -402,7 +441,9 @@ def _unit_columns(columns: np.ndarray) -> np.ndarray:
   """Centres columns and scales them to length 1; NaN where constant."""
   columns = _centred(columns)
   # Scaled by the largest first, so that squares neither vanish nor overflow.
-  columns = _divide(columns, np.max(np.abs(columns), axis=0, keepdims=True))
+  columns = intervals.divide(
+      columns, np.max(np.abs(columns), axis=0, keepdims=True)
+  )
   return columns / np.sqrt(np.sum(columns**2, axis=0, keepdims=True))
 
 
@@ -429,70 +470,3 @@ def _ceiling(reliability: np.ndarray, num_replicates: int) -> np.ndarray:
   """Square root of the reliability of a mean of `num_replicates` trainings."""
   rho = np.maximum(np.nan_to_num(reliability), 0)
   return np.sqrt(num_replicates * rho / (1 + (num_replicates - 1) * rho))
-
-
-def _bootstrap_spearman(
-    first: np.ndarray, second: np.ndarray, num_bootstrap: int, seed: int
-) -> np.ndarray:
-  """Spearman of resampled models, `[num_bootstrap, num_targets]`.
-
-  A resample is how often each model was drawn. Running sums of these counts
-  along a column's sorted order are the ranks within the resample, ties
-  included, so that each column is sorted once.
-  """
-  num_models, num_targets = first.shape
-  rng = np.random.default_rng(seed)
-  counts = rng.multinomial(
-      num_models, np.full(num_models, 1 / num_models), size=num_bootstrap
-  ).T.astype(
-      np.float64
-  )  # [num_models, num_bootstrap]
-  result = np.empty((num_bootstrap, num_targets))
-  for t in range(num_targets):
-    ranks = [_resampled_ranks(array[:, t], counts) for array in (first, second)]
-    products = [
-        np.einsum('mb,mb,mb->b', counts, left, right)
-        for left, right in (ranks, (ranks[0],) * 2, (ranks[1],) * 2)
-    ]
-    result[:, t] = _divide(products[0], np.sqrt(products[1] * products[2]))
-  return result
-
-
-def _resampled_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-  """Centred average ranks of `values [m]` within resamples, `[m, resamples]`."""
-  num_models, num_bootstrap = counts.shape
-  below = np.zeros((num_models + 1, num_bootstrap))
-  np.cumsum(counts[np.argsort(values, kind='stable')], axis=0, out=below[1:])
-  # In a sorted column, ties of a value stand in places start to end - 1.
-  start = stats.rankdata(values, method='min').astype(np.int64) - 1
-  end = stats.rankdata(values, method='max').astype(np.int64)
-  # The average rank is (below[start] + 1 + below[end]) / 2, and its mean over
-  # the resample (num_models + 1) / 2.
-  return (below[start] + below[end] - num_models) / 2
-
-
-def _check_level(level: float) -> None:
-  """Checks that a confidence level is a share."""
-  if not 0 < level < 1:
-    raise ValueError(f'Expected a level between 0 and 1, got {level}.')
-
-
-def _centred_interval(
-    values: np.ndarray, centre: float, level: float
-) -> tuple[float, float]:
-  """Percentiles of resampled values, shifted to average to `centre`.
-
-  Models drawn twice tie, which biases rank correlations: with few models the
-  plain percentiles can miss the value that they belong to.
-  """
-  shift = centre - values.mean() if values.size else 0.0
-  return _percentiles(values + shift, level)
-
-
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
-  """The central `level` of resampled values; NaN if there are none."""
-  _check_level(level)
-  if not values.size:
-    return float('nan'), float('nan')
-  low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-  return float(low), float(high)

@@ -30,6 +30,11 @@ class PackedMasks(NamedTuple):
   bits: np.ndarray
   num_train: int
 
+  def __array__(self, dtype: Any = None, copy: bool | None = None):
+    """The bool masks: whoever takes an array takes packed masks."""
+    del copy  # Unpacking makes a new array anyway.
+    return np.asarray(unpack(self), dtype)
+
 
 def pack(masks: jax.Array | np.ndarray) -> PackedMasks:
   """Packs bool masks `[num_models, num_train]` into bits."""
@@ -38,9 +43,25 @@ def pack(masks: jax.Array | np.ndarray) -> PackedMasks:
 
 
 def unpack(packed: PackedMasks) -> np.ndarray:
-  """Unpacks to bool masks `[num_models, num_train]`."""
-  bits = np.unpackbits(packed.bits, axis=1, count=packed.num_train)
-  return bits.view(bool)
+  """Unpacks to bool masks `[num_models, num_train]`.
+
+  Raises:
+    ValueError: if the bits are not uint8 `[num_models, ceil(num_train / 8)]`.
+  """
+  if not isinstance(packed, PackedMasks):
+    raise ValueError(
+        '`unpack` expects `subsets.PackedMasks(bits, num_train)`, got'
+        f' {type(packed).__name__}.'
+    )
+  bits, num_train = np.asarray(packed.bits), packed.num_train
+  width = -(-num_train // 8)
+  if bits.dtype != np.uint8 or bits.ndim != 2 or bits.shape[1] != width:
+    raise ValueError(
+        f'`unpack` expects the masks of {num_train} examples as uint8'
+        f' [num_models, {width}], as `np.packbits(masks, axis=1)` lays them'
+        f' out, got {bits.dtype} of shape {bits.shape}.'
+    )
+  return np.unpackbits(bits, axis=1, count=num_train).view(bool)
 
 
 def check_masks(
@@ -310,8 +331,17 @@ def to_indices(masks: np.ndarray, capacity: int) -> tuple[np.ndarray, ...]:
   Returns:
     `subset_ids`, int32 `[num_models, capacity]`: ascending ids, then zeros;
     `subset_sizes`, int32 `[num_models]`.
+
+  Raises:
+    ValueError: if a subset is larger than `capacity`, or as `check_masks`.
   """
+  masks = check_masks(masks, who='`to_indices`')
   sizes = masks.sum(axis=1, dtype=np.int32)
+  if sizes.max(initial=0) > capacity:
+    raise ValueError(
+        f'`to_indices` expects a capacity of at least {sizes.max()}, the size'
+        f' of the largest subset, got {capacity}.'
+    )
   rows, columns = np.nonzero(masks)
   starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
   ids = np.zeros((len(masks), capacity), np.int32)

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pathlib
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from jdm import datamodels as datamodels_lib
+from jdm import subsets
 
 
 def make(num_train=6, num_targets=4, **changes):
@@ -55,6 +57,28 @@ class DatamodelsTest(parameterized.TestCase):
     # float32 sums of six numbers.
     np.testing.assert_allclose(predicted, expected, atol=1e-5)
     self.assertEqual(predicted.dtype, np.float32)
+
+  def test_packed_masks_and_lists_are_masks(self):
+    masks = np.random.default_rng(1).random((7, 6)) < 0.5
+    expected = datamodels_lib.predict(make(), masks)
+    for given in (subsets.pack(masks), masks.tolist()):
+      np.testing.assert_array_equal(
+          datamodels_lib.predict(make(), given), expected
+      )
+    with self.assertRaisesRegex(ValueError, r'astype\(bool\)'):
+      datamodels_lib.predict(make(), [[1, 0, 0, 0, 0, 1]])
+    with self.assertRaisesRegex(ValueError, r'\[num_models, 6\]'):
+      datamodels_lib.predict(make(), subsets.pack(masks[:, :5]))
+
+  def test_own_ids_are_columns_of_the_targets(self):
+    datamodels = make(
+        outcome='margin_train',
+        train_ids=np.array([4, 9, 7, 2, 0, 1]),
+        target_ids=np.array([7, 4, 8, 1]),
+    )
+    own_ids = datamodels_lib.own_ids(datamodels)
+    np.testing.assert_array_equal(own_ids, [2, 0, -1, 5])
+    self.assertIsNone(datamodels_lib.own_ids(make()))
 
   def test_is_a_pytree(self):
     datamodels = make()
@@ -114,6 +138,26 @@ class DatamodelsTest(parameterized.TestCase):
     path.write_bytes(path.read_bytes()[:-100])
     with self.assertRaisesRegex(ValueError, 'damaged'):
       datamodels_lib.load(path)
+
+  def test_a_missing_folder_is_named(self):
+    path = self.folder / 'nowhere' / 'a.npz'
+    with self.assertRaisesRegex(FileNotFoundError, r'os.makedirs.*nowhere'):
+      datamodels_lib.save(path, make())
+
+  def test_a_failed_save_leaves_what_was_there(self):
+    path = self.folder / 'a.npz'
+    datamodels_lib.save(path, make(alpha=0.25))
+    with mock.patch.object(np, 'savez', side_effect=OSError('disk full')):
+      with self.assertRaisesRegex(OSError, 'disk full'):
+        datamodels_lib.save(path, make())
+    self.assertEqual(os.listdir(self.folder), ['a.npz'])
+    self.assertEqual(datamodels_lib.load(path).alpha, 0.25)
+
+  def test_a_failed_save_of_a_folder_leaves_nothing(self):
+    with mock.patch.object(os, 'replace', side_effect=OSError('disk full')):
+      with self.assertRaisesRegex(OSError, 'disk full'):
+        datamodels_lib.save(self.folder / 'large', make())
+    self.assertEmpty(os.listdir(self.folder))
 
   def test_a_folder_with_something_else_is_left_alone(self):
     folder = self.folder / 'precious'

@@ -92,6 +92,61 @@ class EvaluationTest(parameterized.TestCase):
     self.assertEqual(found.noise_ceiling.value, expected.value)
     self.assertEqual((found.num_heldout, found.num_fit), (40, 120))
 
+  def test_targets_are_scored_on_models_that_did_not_train_on_them(self):
+    own_ids = np.array([4, -1, 7])
+    outcomes = _outcomes(noise=1.0)
+    for t, own in enumerate(own_ids):
+      if own >= 0:  # Memorized: what no datamodel predicts.
+        outcomes[:, _MASKS[:, own], t] = 100 + t
+    found = evaluation.evaluate(
+        _datamodels(),
+        _MASKS,
+        outcomes,
+        heldout_ids=_HELDOUT_IDS,
+        own_ids=own_ids,
+    )
+    predictions = _MASKS @ _WEIGHTS + np.arange(3.0)[None]
+    assert found.where is not None and found.noise_ceiling is not None
+    for t, own in enumerate(own_ids):
+      kept = np.ones(40, bool) if own < 0 else ~_MASKS[:, own]
+      np.testing.assert_array_equal(found.where[:, t], kept)
+      rank = stats.spearmanr(predictions[kept, t], outcomes[0, kept, t])
+      self.assertAlmostEqual(found.lds.per_target[t], rank.statistic, places=6)
+      rank = stats.spearmanr(*outcomes[:, kept, t])
+      self.assertAlmostEqual(
+          found.noise_ceiling.reliability[t], rank.statistic, places=6
+      )
+      error = np.mean((predictions - outcomes[0])[kept, t] ** 2)
+      self.assertAlmostEqual(found.mse.per_target[t], error, places=4)
+    self.assertGreater(found.lds.value, 0.5)
+
+  @parameterized.parameters(
+      ([0, 1], 'own_ids to be 3 integers'),
+      ([0.0, 1.0, 2.0], 'own_ids to be 3 integers'),
+      ([0, 1, 12], r'from -1 \(none\) to 11, got 0 to 12'),
+  )
+  def test_own_ids_out_of_range(self, own_ids, words):
+    with self.assertRaisesRegex(ValueError, words):
+      evaluation.evaluate(
+          _datamodels(),
+          _MASKS,
+          _outcomes(1.0),
+          heldout_ids=_HELDOUT_IDS,
+          own_ids=np.array(own_ids),
+      )
+
+  def test_a_target_in_nearly_every_model(self):
+    masks = _MASKS.copy()
+    masks[2:, 5] = True
+    with self.assertRaisesRegex(ValueError, 'train more held-out models'):
+      evaluation.evaluate(
+          _datamodels(),
+          masks,
+          _outcomes(1.0),
+          heldout_ids=_HELDOUT_IDS,
+          own_ids=np.array([5, 5, 5]),
+      )
+
   def test_json(self):
     found = evaluation.evaluate(
         _datamodels(), _MASKS, _outcomes(1.0), heldout_ids=_HELDOUT_IDS

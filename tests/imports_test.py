@@ -50,6 +50,8 @@ _ALLOWED = {
     },
     'regressors': {'datamodels', 'solvers', 'subsets'},
     'evaluation': {'datamodels', 'metrics'},
+    'correlated_subsets': {'subsets'},
+    'noise_stability': {'subsets'},
     'uncertainty': {
         'datamodels',
         'metrics',

@@ -121,21 +121,6 @@ class LdsTest(parameterized.TestCase):
     self.assertEqual(score.interval, (0, 0))
     self.assertEqual(score.num_undefined, 6)
 
-  @parameterized.parameters(False, True)
-  def test_bootstrap_matches_a_loop(self, ties):
-    first, second = _pair(num_models=15, num_targets=3)
-    if ties:
-      first, second = np.round(first), np.round(second)
-    found = metrics._bootstrap_spearman(first, second, 50, seed=3)
-    counts = np.random.default_rng(3).multinomial(15, np.full(15, 1 / 15), 50)
-    for b in range(50):
-      rows = np.repeat(np.arange(15), counts[b])
-      np.testing.assert_allclose(
-          found[b],
-          metrics.spearman(first[rows], second[rows]),
-          atol=1e-13,
-      )
-
   def test_interval_covers(self):
     covered = []
     for seed in range(100):
@@ -172,6 +157,123 @@ class LdsTest(parameterized.TestCase):
     self.assertGreater(wide[1], narrow[1])
     with self.assertRaisesRegex(ValueError, 'between 0 and 1, got 95'):
       metrics.lds(first, second, level=95)
+
+
+_WITH_WHERE = (
+    'pearson',
+    'spearman',
+    'pooled_spearman',
+    'lds',
+    'noise_ceiling',
+    'mse',
+    'r2',
+)
+
+
+class WhereTest(parameterized.TestCase):
+  """Entries left out, as of targets that the models trained on."""
+
+  def _problem(self, ties=False, num_models=40, num_targets=6):
+    first, second = _pair(num_models=num_models, num_targets=num_targets)
+    if ties:
+      first, second = np.round(first), np.round(second)
+    where = np.random.default_rng(1).random(first.shape) < 0.6
+    # What does not count is never looked at.
+    return (
+        np.where(where, first, np.nan),
+        np.where(where, second, np.inf),
+        where,
+    )
+
+  def _columns(self, first, second, where):
+    for t, kept in enumerate(where.T):
+      yield first[kept, t], second[kept, t]
+
+  @parameterized.parameters(False, True)
+  def test_correlations_match_scipy_per_target(self, ties):
+    problem = self._problem(ties)
+    for correlation, oracle in (
+        (metrics.spearman, stats.spearmanr),
+        (metrics.pearson, stats.pearsonr),
+    ):
+      expected = [oracle(*pair).statistic for pair in self._columns(*problem)]
+      first, second, where = problem
+      np.testing.assert_allclose(
+          correlation(first, second, where=where), expected, atol=1e-13
+      )
+
+  def test_pooled_matches_scipy(self):
+    first, second, where = self._problem(ties=True)
+    self.assertAlmostEqual(
+        metrics.pooled_spearman(first, second, where=where),
+        stats.spearmanr(first[where], second[where]).statistic,
+    )
+
+  def test_lds_and_ceiling(self):
+    first, second, where = self._problem()
+    expected: Any = np.array(
+        [
+            stats.spearmanr(*pair).statistic
+            for pair in self._columns(first, second, where)
+        ]
+    )
+    score = metrics.lds(first, second, where=where)
+    np.testing.assert_allclose(score.per_target, expected, atol=1e-13)
+    self.assertAlmostEqual(score.value, expected.mean())
+    self.assertBetween(score.value, *score.interval)
+    ceiling = metrics.noise_ceiling(first, second, where=where)
+    np.testing.assert_allclose(ceiling.reliability, expected, atol=1e-13)
+    self.assertAlmostEqual(
+        ceiling.value, np.sqrt(np.maximum(expected, 0)).mean()
+    )
+    self.assertBetween(ceiling.value, *ceiling.interval)
+
+  def test_errors_match_scikit_learn(self):
+    first, second, where = self._problem()
+    for score, oracle in (
+        (metrics.mse, sklearn_metrics.mean_squared_error),
+        (metrics.r2, sklearn_metrics.r2_score),
+    ):
+      found = score(first, second, where=where)
+      expected = [
+          oracle(true, predicted)
+          for predicted, true in self._columns(first, second, where)
+      ]
+      np.testing.assert_allclose(found.per_target, expected, rtol=1e-12)
+      self.assertAlmostEqual(found.value, np.mean(expected))
+
+  @parameterized.parameters(*_WITH_WHERE)
+  def test_all_true_changes_nothing(self, name):
+    first, second = _pair()
+    function = getattr(metrics, name)
+    plain = function(first, second)
+    masked = function(first, second, where=np.ones(first.shape, bool))
+    if not isinstance(plain, (float, np.ndarray)):
+      self.assertEqual(
+          getattr(plain, 'interval', None), getattr(masked, 'interval', None)
+      )
+      plain, masked = plain.value, masked.value
+    # Sums of a column alone may be taken in another order.
+    np.testing.assert_allclose(masked, plain, rtol=1e-12)
+
+  @parameterized.parameters(*_WITH_WHERE)
+  def test_refuses(self, name):
+    function = getattr(metrics, name)
+    first, second = _pair()
+    where = np.ones(first.shape, bool)
+    with self.assertRaisesRegex(ValueError, rf'`{name}` expects where as bool'):
+      function(first, second, where=where.astype(int))
+    with self.assertRaisesRegex(ValueError, r'of shape \(40, 6\).*\(39, 6\)'):
+      function(first, second, where=where[1:])
+    where[2:, 4] = False
+    with self.assertRaisesRegex(
+        ValueError, rf'`{name}`.*at least 3 rows.*got 2 for target 4.*1 of 6'
+    ):
+      function(first, second, where=where)
+    where[2, 4] = True
+    second[2, 4] = np.nan
+    with self.assertRaisesRegex(ValueError, '1 NaN .* second.*diverged'):
+      function(first, second, where=where)
 
 
 class NoiseCeilingTest(parameterized.TestCase):
@@ -287,50 +389,6 @@ class AucTest(parameterized.TestCase):
   def test_errors(self, scores, labels, words):
     with self.assertRaisesRegex(ValueError, words):
       metrics.auc(scores, labels)
-
-
-class IntervalTest(parameterized.TestCase):
-
-  def test_bootstrap_of_a_mean(self):
-    values = np.random.default_rng(0).normal(size=400)
-    low, high = metrics.bootstrap_interval(values)
-    error = values.std() / np.sqrt(400)
-    # 1,000 resamples know their 2.5 % points to about a tenth of an error.
-    self.assertAlmostEqual(low, values.mean() - 1.96 * error, delta=0.3 * error)
-    self.assertAlmostEqual(
-        high, values.mean() + 1.96 * error, delta=0.3 * error
-    )
-
-  def test_bootstrap_of_rows(self):
-    first, second = _pair(num_models=200, num_targets=1)
-    low, high = metrics.bootstrap_interval(
-        np.concatenate([first, second], axis=1),
-        lambda rows: stats.pearsonr(rows[:, 0], rows[:, 1]).statistic,
-        num_bootstrap=200,
-    )
-    self.assertBetween(np.sqrt(0.5), low, high)
-
-  def test_bootstrap_errors(self):
-    with self.assertRaisesRegex(ValueError, 'at least 2 observations'):
-      metrics.bootstrap_interval(np.ones(1))
-    with self.assertRaisesRegex(ValueError, 'between 0 and 1'):
-      metrics.bootstrap_interval(np.ones(5), level=1.0)
-
-  @parameterized.parameters((0, 10), (7, 10), (10, 10), (480, 1000))
-  def test_wilson_closed_form(self, successes, trials):
-    z = stats.norm.ppf(0.975)
-    share = successes / trials
-    centre = share + z**2 / (2 * trials)
-    half = z * np.sqrt(share * (1 - share) / trials + (z / trials) ** 2 / 4)
-    expected = (centre + np.array([-half, half])) / (1 + z**2 / trials)
-    np.testing.assert_allclose(
-        metrics.wilson_interval(successes, trials), expected, atol=1e-12
-    )
-
-  @parameterized.parameters((1, 0), (-1, 5), (6, 5))
-  def test_wilson_errors(self, successes, trials):
-    with self.assertRaisesRegex(ValueError, f'got {successes} of {trials}'):
-      metrics.wilson_interval(successes, trials)
 
 
 if __name__ == '__main__':

@@ -242,6 +242,34 @@ class FormsTest(parameterized.TestCase):
     self.assertEqual(unpacked.dtype, np.bool_)
     np.testing.assert_array_equal(unpacked, masks)
 
+  def test_packed_masks_are_an_array(self):
+    masks = np.random.default_rng(1).random((5, 13)) < 0.5
+    packed = subsets.pack(masks)
+    np.testing.assert_array_equal(np.asarray(packed), masks)
+    np.testing.assert_array_equal(
+        subsets.check_masks(packed, who='`it`', num_train=13), masks
+    )
+
+  @parameterized.named_parameters(
+      ('dtype', np.ones((2, 2), bool), r'uint8 \[num_models, 2\].*bool'),
+      ('width', np.ones((2, 3), np.uint8), r'of 13 examples.*shape \(2, 3\)'),
+      ('rank', np.ones(2, np.uint8), r'shape \(2,\)'),
+  )
+  def test_bits_that_are_no_masks(self, bits, words):
+    with self.assertRaisesRegex(ValueError, words):
+      subsets.unpack(subsets.PackedMasks(bits, 13))
+
+  def test_unpacks_only_packed_masks(self):
+    with self.assertRaisesRegex(ValueError, 'PackedMasks.*got ndarray'):
+      subsets.unpack(np.ones((2, 2), np.uint8))  # pyrefly: ignore
+
+  def test_indices_beyond_capacity(self):
+    masks = np.ones((2, 5), bool)
+    with self.assertRaisesRegex(ValueError, 'at least 5.*got 4'):
+      subsets.to_indices(masks, 4)
+    with self.assertRaisesRegex(ValueError, '`to_indices` expects bool'):
+      subsets.to_indices(masks.astype(int), 5)
+
   def test_indices(self):
     masks = np.random.default_rng(0).random((30, 17)) < 0.4
     masks[3] = False

@@ -2,14 +2,36 @@
 
 To add one: write `jdm/applications/NAME.py` with a pure function that returns a
 frozen dataclass with `to_json`, list it below, and add its command to
-`experiments/run_application.py`.
+`experiments/applications/`.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jdm.applications import backdoor
+from jdm.applications import brittleness
+from jdm.applications import comparison
 from jdm.applications import counterfactuals
+from jdm.applications import embeddings
+from jdm.applications import leakage
+from jdm.applications import memorization
+from jdm.applications import mislabels
+from jdm.applications import selection
+from jdm.applications import similarity
+from jdm.applications import unlearning
+from jdm.applications import valuation
 
 APPLICATIONS: Mapping[str, Callable[..., Any]] = {
+    'backdoor': backdoor.backdoor,
+    'brittleness': brittleness.brittleness,
+    'comparison': comparison.comparison,
     'counterfactuals': counterfactuals.counterfactuals,
+    'embeddings': embeddings.embeddings,
+    'leakage': leakage.leakage,
+    'memorization': memorization.memorization,
+    'mislabels': mislabels.mislabels,
+    'selection': selection.selection,
+    'similarity': similarity.similarity,
+    'unlearning': unlearning.unlearning,
+    'valuation': valuation.valuation,
 }

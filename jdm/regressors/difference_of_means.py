@@ -1,6 +1,6 @@
 """Differences of means: the empirical influence of each example."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from jdm import datamodels as datamodels_lib
 from jdm.regressors import observations as observations_lib
 from jdm.solvers import moments as moments_lib
 
-_WHO = 'difference_of_means.fit'
+_NAME = 'difference_of_means'
 
 
 def fit(
@@ -19,11 +19,7 @@ def fit(
     val_masks: Any = None,
     val_outcomes: Any = None,
     refit: bool = True,
-    alpha: float | None = None,
-    target_ids: Any = None,
-    train_ids: Any = None,
-    model_ids: Any = None,
-    outcome: str = '',
+    **labels: Unpack[observations_lib.Labels],
 ) -> datamodels_lib.Datamodels:
   """Estimates, pair by pair, what an example does to a target's outcome.
 
@@ -41,16 +37,13 @@ def fit(
     val_masks: bool `[num_val, num_train]`, validation models of their own.
     val_outcomes: `[num_val, num_targets]`.
     refit: whether to fit again to the models of both kinds.
-    alpha: subset fraction to note; by default the mean of `masks`.
-    target_ids: int `[num_targets]` to note.
-    train_ids: int `[num_train]` to note.
-    model_ids: int `[num_models]` to note; row numbers by default.
-    outcome: name to note.
+    **labels: ids and names to note, `observations.Labels`.
 
   Returns:
     Datamodels.
 
   Raises:
+    TypeError: on unknown keywords.
     ValueError: if shapes, dtypes, values or options do not make sense.
 
   References:
@@ -58,30 +51,16 @@ def fit(
     <https://arxiv.org/abs/2008.03703>`_, 2020, §2.
   """
   observations = observations_lib.split(
-      _WHO,
+      _NAME,
       masks,
       outcomes,
       num_val=num_val,
       val_masks=val_masks,
       val_outcomes=val_outcomes,
-      model_ids=model_ids,
       choose=False,
+      labels=labels,
   )
-  weights, bias, val_mse = observations_lib.solve_and_validate(
-      observations, _solve, refit=refit
-  )
-  return observations_lib.to_datamodels(
-      observations,
-      weights=weights,
-      bias=bias,
-      val_mse=val_mse,
-      regressor='difference_of_means',
-      outcome=outcome,
-      alpha=alpha,
-      train_ids=train_ids,
-      target_ids=target_ids,
-      refitted=refit,
-  )
+  return observations_lib.without_penalty(observations, _solve, refit=refit)
 
 
 def _solve(

@@ -1,7 +1,7 @@
 """LASSO datamodels: the penalty of each target chosen on validation models."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 from absl import logging
 import numpy as np
@@ -12,7 +12,8 @@ from jdm.solvers import direct
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import path as path_lib
 
-_WHO = 'lasso.fit'
+_NAME = 'lasso'
+_WHO = f'{_NAME}.fit'
 
 
 def fit(
@@ -28,12 +29,8 @@ def fit(
     tol: float = 1e-4,
     refit: bool = True,
     own_ids: Any = None,
-    alpha: float | None = None,
-    target_ids: Any = None,
-    train_ids: Any = None,
-    model_ids: Any = None,
-    outcome: str = '',
     progress: Callable[[int, int], None] | None = None,
+    **labels: Unpack[observations_lib.Labels],
 ) -> datamodels_lib.Datamodels:
   """Fits a sparse linear datamodel to each target.
 
@@ -47,7 +44,7 @@ def fit(
       model i's training set.
     outcomes: `[num_models, num_targets]`, finite.
     num_val: how many of the last rows are for validation; by default a fifth,
-      at least one. Unused if `lam` or `val_masks` is given.
+      at least one, or none if `lam` or `val_masks` is given.
     val_masks: bool `[num_val, num_train]`, validation models of their own.
     val_outcomes: `[num_val, num_targets]`.
     lam: a penalty or `[num_targets]` penalties; then nothing is chosen.
@@ -60,13 +57,9 @@ def fit(
     own_ids: int `[num_targets]`, the column of `masks` that is the target
       itself, -1 for none. A target is then fitted to, and validated on, the
       models that did not train on it, and its own weight is 0.
-    alpha: subset fraction to note; by default the mean of `masks`.
-    target_ids: int `[num_targets]` to note.
-    train_ids: int `[num_train]` to note.
-    model_ids: int `[num_models]` to note; row numbers by default.
-    outcome: name to note.
     progress: called with the number of targets whose path is solved and in
       all; the refit is quick.
+    **labels: ids and names to note, `observations.Labels`.
 
   Returns:
     Datamodels. `gap` is that of the weights returned, in float64; a target that
@@ -74,20 +67,21 @@ def fit(
     1e-5, which weights rounded to float32 do not always keep.
 
   Raises:
+    TypeError: on unknown keywords.
     ValueError: if shapes, dtypes, values or options do not make sense.
 
   References:
     Ilyas et al., `Datamodels <https://arxiv.org/abs/2202.00622>`_, 2022, §2.
   """
   observations = observations_lib.split(
-      _WHO,
+      _NAME,
       masks,
       outcomes,
       num_val=num_val,
       val_masks=val_masks,
       val_outcomes=val_outcomes,
-      model_ids=model_ids,
       choose=lam is None,
+      labels=labels,
   )
   if not tol > 0:
     raise ValueError(f'`{_WHO}` expects tol above 0, got {tol}.')
@@ -119,11 +113,6 @@ def fit(
       lam=result.lam,
       gap=result.gap,
       val_mse=val_mse,
-      regressor='lasso',
-      outcome=outcome,
-      alpha=alpha,
-      train_ids=train_ids,
-      target_ids=target_ids,
       refitted=refit,
   )
 

@@ -1,6 +1,6 @@
 """Least-squares datamodels: no penalty, least norm where many are optimal."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import scipy.linalg
@@ -8,7 +8,7 @@ import scipy.linalg
 from jdm import datamodels as datamodels_lib
 from jdm.regressors import observations as observations_lib
 
-_WHO = 'least_squares.fit'
+_NAME = 'least_squares'
 
 
 def fit(
@@ -19,11 +19,7 @@ def fit(
     val_masks: Any = None,
     val_outcomes: Any = None,
     refit: bool = True,
-    alpha: float | None = None,
-    target_ids: Any = None,
-    train_ids: Any = None,
-    model_ids: Any = None,
-    outcome: str = '',
+    **labels: Unpack[observations_lib.Labels],
 ) -> datamodels_lib.Datamodels:
   """Fits a linear datamodel to each target by least squares.
 
@@ -40,43 +36,26 @@ def fit(
     val_masks: bool `[num_val, num_train]`, validation models of their own.
     val_outcomes: `[num_val, num_targets]`.
     refit: whether to fit again to the models of both kinds.
-    alpha: subset fraction to note; by default the mean of `masks`.
-    target_ids: int `[num_targets]` to note.
-    train_ids: int `[num_train]` to note.
-    model_ids: int `[num_models]` to note; row numbers by default.
-    outcome: name to note.
+    **labels: ids and names to note, `observations.Labels`.
 
   Returns:
     Datamodels.
 
   Raises:
+    TypeError: on unknown keywords.
     ValueError: if shapes, dtypes, values or options do not make sense.
   """
   observations = observations_lib.split(
-      _WHO,
+      _NAME,
       masks,
       outcomes,
       num_val=num_val,
       val_masks=val_masks,
       val_outcomes=val_outcomes,
-      model_ids=model_ids,
       choose=False,
+      labels=labels,
   )
-  weights, bias, val_mse = observations_lib.solve_and_validate(
-      observations, _solve, refit=refit
-  )
-  return observations_lib.to_datamodels(
-      observations,
-      weights=weights,
-      bias=bias,
-      val_mse=val_mse,
-      regressor='least_squares',
-      outcome=outcome,
-      alpha=alpha,
-      train_ids=train_ids,
-      target_ids=target_ids,
-      refitted=refit,
-  )
+  return observations_lib.without_penalty(observations, _solve, refit=refit)
 
 
 def _solve(

@@ -1,6 +1,6 @@
 """Ridge datamodels: all targets and penalties from one eigendecomposition."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from jdm.regressors import observations as observations_lib
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import precision
 
-_WHO = 'ridge.fit'
+_NAME = 'ridge'
+_WHO = f'{_NAME}.fit'
 # The largest penalty tried, over the largest eigenvalue: it leaves a hundredth.
 _LARGEST = 100.0
 
@@ -59,11 +60,7 @@ def fit(
     num_lams: int = 30,
     min_ratio: float = 1e-6,
     refit: bool = True,
-    alpha: float | None = None,
-    target_ids: Any = None,
-    train_ids: Any = None,
-    model_ids: Any = None,
-    outcome: str = '',
+    **labels: Unpack[observations_lib.Labels],
 ) -> datamodels_lib.Datamodels:
   """Fits a dense linear datamodel to each target by ridge regression.
 
@@ -76,7 +73,7 @@ def fit(
       model i's training set.
     outcomes: `[num_models, num_targets]`, finite.
     num_val: how many of the last rows are for validation; by default a fifth,
-      at least one. Unused if `lam` or `val_masks` is given.
+      at least one, or none if `lam` or `val_masks` is given.
     val_masks: bool `[num_val, num_train]`, validation models of their own.
     val_outcomes: `[num_val, num_targets]`.
     lam: a penalty or `[num_targets]` penalties; then nothing is chosen.
@@ -85,27 +82,24 @@ def fit(
     min_ratio: of the smallest penalty to the largest.
     refit: whether to fit again, at the penalties chosen, to the models of both
       kinds.
-    alpha: subset fraction to note; by default the mean of `masks`.
-    target_ids: int `[num_targets]` to note.
-    train_ids: int `[num_train]` to note.
-    model_ids: int `[num_models]` to note; row numbers by default.
-    outcome: name to note.
+    **labels: ids and names to note, `observations.Labels`.
 
   Returns:
     Datamodels.
 
   Raises:
+    TypeError: on unknown keywords.
     ValueError: if shapes, dtypes, values or options do not make sense.
   """
   observations = observations_lib.split(
-      _WHO,
+      _NAME,
       masks,
       outcomes,
       num_val=num_val,
       val_masks=val_masks,
       val_outcomes=val_outcomes,
-      model_ids=model_ids,
       choose=lam is None,
+      labels=labels,
   )
   if num_lams < 1 or not 0 < min_ratio < 1:
     raise ValueError(
@@ -125,11 +119,6 @@ def fit(
       bias=bias,
       lam=lam,
       val_mse=val_mse,
-      regressor='ridge',
-      outcome=outcome,
-      alpha=alpha,
-      train_ids=train_ids,
-      target_ids=target_ids,
       refitted=refit,
   )
 

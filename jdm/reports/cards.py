@@ -8,6 +8,7 @@ import io
 import numpy as np
 
 from jdm import datamodels as datamodels_lib
+from jdm import uncertainty as uncertainty_lib
 from jdm.applications import counterfactuals as counterfactuals_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import canvas
@@ -30,6 +31,7 @@ def cards(
     counterfactuals: counterfactuals_lib.Counterfactuals | None = None,
     count: int = 5,
     targets: str = 'test',
+    uncertainty: uncertainty_lib.Uncertainty | None = None,
 ) -> str:
   """Writes one card a target.
 
@@ -41,18 +43,23 @@ def cards(
     counterfactuals: drawn for the targets that it holds.
     count: training examples of each effect.
     targets: 'test' or 'train'.
+    uncertainty: of these datamodels; the weights of its targets are shown with
+      their interval and the share of resamples that kept them.
 
   Returns:
     HTML, pictures inside.
 
   Raises:
-    ValueError: if the datamodels are not about the dataset or a target does not
-      exist.
+    ValueError: if the datamodels are not about the dataset, a target does not
+      exist, or the uncertainty is of other datamodels.
   """
   examples.check('cards', dataset, datamodels, target_ids, targets)
+  _check_uncertainty(uncertainty, datamodels)
   listed = examples.rows(
       dataset, datamodels, target_ids, count=count, targets=targets
   )
+  for row in listed:
+    row |= _spread(uncertainty, row)
   written = []
   for target in np.asarray(target_ids).tolist():
     own = [row for row in listed if row['target'] == target]
@@ -64,6 +71,39 @@ def cards(
         + '</article>\n'
     )
   return ''.join(written)
+
+
+def _check_uncertainty(uncertainty, datamodels) -> None:
+  if uncertainty is None:
+    return
+  ids = np.asarray(uncertainty.target_ids)
+  weights = np.asarray(datamodels.weights)
+  fits = uncertainty.weights.shape == (len(weights), len(ids))
+  if not (
+      fits
+      and ids.max() < weights.shape[1]
+      and np.allclose(uncertainty.weights, weights[:, ids])
+  ):
+    raise ValueError(
+        '`cards` got the uncertainty of other datamodels; pass that of these'
+        ' (`uncertainty.bootstrap`).'
+    )
+
+
+def _spread(uncertainty, row) -> dict[str, str]:
+  """Interval of a weight, and how often it was kept; {} if unknown."""
+  if uncertainty is None or row['target'] not in uncertainty.target_ids:
+    return {}
+  column = int(np.flatnonzero(uncertainty.target_ids == row['target'])[0])
+  place = row['train row'], column
+  low, high = (
+      tables.signed(float(ends[place])) for ends in uncertainty.interval
+  )
+  share = 100 * float(uncertainty.selected[place])
+  return {
+      'interval': f'{low} to {high}',
+      'kept in': f'{share:.0f}\N{NO-BREAK SPACE}%',
+  }
 
 
 def picture(content: bytes, alternative: str, kind: str = 'figure') -> str:
@@ -120,7 +160,8 @@ def _effects(dataset, own, datamodels) -> str:
     if not rows:
       parts.append('<p class="note">no training example has such a weight</p>')
     elif dataset.train.images is None:
-      names = ('train row', 'source id', 'label', 'weight')
+      names = ['train row', 'source id', 'label', 'weight']
+      names += [name for name in ('interval', 'kept in') if name in rows[0]]
       shown = [
           {name: row[name] for name in names}
           | {'weight': tables.signed(row['weight'])}
@@ -137,13 +178,17 @@ def _thumbnails(dataset, rows) -> str:
   for row in rows:
     name, weight = row['label'], tables.signed(row['weight'])
     number = row['train row']
+    spread = ''
+    if 'interval' in row:
+      kept = f'in\N{NO-BREAK SPACE}{row["kept in"]}'
+      spread = f'<small>{row["interval"]}</small><small>{kept}</small>'
     image = _image(
         dataset.train.images[number], f'training example {number}, label {name}'
     )
     shown.append(
         f'<figure class="{row["effect"]}" title="training example {number}">'
-        f'{image}<figcaption>{html.escape(name)}<b>{weight}</b></figcaption>'
-        '</figure>\n'
+        f'{image}<figcaption>{html.escape(name)}<b>{weight}</b>{spread}'
+        '</figcaption></figure>\n'
     )
   return f'<div class="strip">{"".join(shown)}</div>\n'
 

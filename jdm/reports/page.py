@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import html
-import numbers
 import os
 from typing import Any
 
@@ -10,12 +9,15 @@ import numpy as np
 
 from jdm import datamodels as datamodels_lib
 from jdm import evaluation as evaluation_lib
+from jdm import uncertainty as uncertainty_lib
 from jdm.applications import counterfactuals as counterfactuals_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import canvas
 from jdm.reports import cards
 from jdm.reports import examples
+from jdm.reports import facts
 from jdm.reports import plots
+from jdm.reports import sections as sections_lib
 from jdm.reports import stylesheet
 from jdm.reports import tables
 
@@ -47,6 +49,8 @@ def write(
     target_ids: Sequence[int] | np.ndarray,
     limits: Sequence[str] = (),
     targets: str = 'test',
+    sections: Sequence[sections_lib.Section] = (),
+    uncertainty: uncertainty_lib.Uncertainty | None = None,
 ) -> None:
   """Writes the report; complete or not at all, replacing what is there.
 
@@ -62,6 +66,10 @@ def write(
     target_ids: columns of the datamodels to show; see `choose_targets`.
     limits: sentences on what was not measured, before those that always hold.
     targets: the split that the targets are from, 'test' or 'train'.
+    sections: what applications found. One named 'counterfactuals' stands in
+      place of the curves over all targets.
+    uncertainty: of the same datamodels, for some targets: the weights on their
+      cards get intervals.
 
   Raises:
     ValueError: if dataset, datamodels, evaluation and targets do not fit
@@ -88,17 +96,54 @@ def write(
       outcomes=evaluation.outcomes,
       counterfactuals=counterfactuals,
       targets=targets,
+      uncertainty=uncertainty,
   )
+  has_own = any(section.name == 'counterfactuals' for section in sections)
   body = [
       _explanation(dataset, datamodels, counterfactuals, targets),
-      _made_by(dataset, datamodels, evaluation, recipe, costs),
+      sections_lib.contents(sections),
+      facts.made_by(dataset, datamodels, evaluation, recipe, costs),
       _headline(evaluation, outcome),
-      _examples(shown, counterfactuals, outcome, targets),
-      _curves(counterfactuals, outcome),
+      _examples(shown, counterfactuals, outcome, targets, uncertainty),
+      '' if has_own else _curves(counterfactuals, outcome),
+      *map(sections_lib.html, sections),
       _distributions(datamodels, evaluation),
       _limits(limits, datamodels, evaluation, counterfactuals, recipe),
   ]
-  title = html.escape(f'Datamodels of {dataset.name}')
+  _write(path, f'Datamodels of {dataset.name}', body)
+
+
+def write_sections(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    recipe: Mapping[str, Any],
+    sections: Sequence[sections_lib.Section],
+    lead: str = '',
+) -> None:
+  """Writes a report of applications alone, of a pool without an evaluation.
+
+  Args:
+    path: as in `write`.
+    title: of the page.
+    recipe: what made the pool; commit and versions are shown if they are in it.
+    sections: what the applications found, in this order.
+    lead: a paragraph under the title.
+  """
+  body = [
+      f'<h1>{html.escape(title)}</h1>\n',
+      f'<p class="lead">{html.escape(lead)}</p>\n' if lead else '',
+      sections_lib.contents(sections),
+      facts.pool(recipe),
+      *map(sections_lib.html, sections),
+  ]
+  _write(path, title, body)
+
+
+def _write(
+    path: str | os.PathLike[str], title: str, body: Sequence[str]
+) -> None:
+  title = html.escape(title)
   document = (
       '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
       '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -120,91 +165,6 @@ def _explanation(dataset, datamodels, counterfactuals, targets) -> str:
       f'<h1>Datamodels of {html.escape(dataset.name)}</h1>\n'
       f'<p class="lead">{html.escape(text)}</p>\n'
   )
-
-
-def _made_by(dataset, datamodels, evaluation, recipe, costs) -> str:
-  every = [{'option': n, 'value': _option(v)} for n, v in _flat(recipe)]
-  return (
-      _facts('Recipe', _recipe(dataset, datamodels, evaluation, recipe))
-      + _facts('Cost', _costs(costs))
-      + f'<details><summary>The whole recipe</summary>\n{tables.html(every)}'
-      '</details>\n'
-  )
-
-
-def _recipe(dataset, datamodels, evaluation, recipe) -> dict[str, Any]:
-  facts = {
-      'dataset': dataset.name,
-      'training examples': datamodels.num_train,
-      'test examples': len(dataset.test),
-  }
-  for name in ('model', 'sampler', 'seed'):
-    if name in recipe:
-      facts[name] = recipe[name]
-  facts |= {
-      'alpha, share of the training set': datamodels.alpha,
-      'outcome': canvas.words(datamodels.outcome),
-      'regressor': datamodels.regressor or None,
-      'models fitted to': len(datamodels.fit_ids) or None,
-      'models held out': evaluation.num_heldout,
-  }
-  if len(datamodels.val_ids):
-    facts['models that chose the penalty'] = len(datamodels.val_ids)
-  if recipe.get('commit'):
-    facts['commit'] = recipe['commit']
-  versions = recipe.get('versions') or {}
-  for name in ('jdm', 'jax'):
-    if name in versions:
-      facts[f'version of {name}'] = versions[name]
-  return facts
-
-
-def _costs(costs: Mapping[str, Any]) -> dict[str, str]:
-  """Numbers are seconds; their sum comes last."""
-  shown, seconds = {}, []
-  for stage, value in costs.items():
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-      seconds.append(float(value))
-      shown[stage] = _seconds(float(value))
-    else:
-      shown[stage] = tables.cell(value)
-  if len(seconds) > 1:
-    shown['together'] = _seconds(sum(seconds))
-  return shown
-
-
-def _seconds(value: float) -> str:
-  if value >= 120:
-    return f'{value / 60:.1f} min'
-  return f'{tables.number(value, 2)} s'
-
-
-def _facts(title: str, facts: Mapping[str, Any]) -> str:
-  if not facts:
-    return ''
-  items = ''.join(
-      f'<div><dt>{html.escape(name)}</dt><dd>{html.escape(_option(value))}</dd>'
-      '</div>\n'
-      for name, value in facts.items()
-  )
-  return f'<h4>{title}</h4>\n<dl class="facts">{items}</dl>\n'
-
-
-def _option(value: Any) -> str:
-  """As `tables.cell`, but what was chosen (.05) keeps the digits it has."""
-  if isinstance(value, float) and np.isfinite(value):
-    return f'{value:g}'
-  return tables.cell(value)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = '') -> list[tuple[str, Any]]:
-  flat = []
-  for name, value in values.items():
-    if isinstance(value, Mapping) and value:
-      flat += _flat(value, f'{prefix}{name}.')
-    else:
-      flat.append((f'{prefix}{name}', value))
-  return flat
 
 
 def _tile(value: str, note: str, kind: str = '') -> str:
@@ -261,7 +221,7 @@ def _headline(evaluation: evaluation_lib.Evaluation, outcome: str) -> str:
   )
 
 
-def _examples(shown, counterfactuals, outcome, targets) -> str:
+def _examples(shown, counterfactuals, outcome, targets, uncertainty) -> str:
   proof = (
       'They were not checked by retraining.'
       if counterfactuals is None or counterfactuals.observed is None
@@ -272,6 +232,13 @@ def _examples(shown, counterfactuals, outcome, targets) -> str:
           ' intervals.'
       )
   )
+  if uncertainty is not None:
+    proof += (
+        f' Small numbers below a weight: its {100 * uncertainty.level:.3g} %'
+        f' interval over {uncertainty.num_bootstrap} resamples of the'
+        f' {uncertainty.num_models} models, not corrected for looking at the'
+        ' strongest; and in how many of them it was not 0.'
+    )
   loss = (
       '<p>This outcome is a loss: “helpful” examples raise it.</p>\n'
       if canvas.is_loss(outcome)

@@ -45,6 +45,15 @@ img.pixels { image-rendering: pixelated; }
 .strip img { border: 2px solid; border-radius: 4px; }
 .strip figcaption { text-align: center; overflow-wrap: anywhere; }
 .strip figcaption b { display: block; }
+.strip small { display: block; font-size: 11px; line-height: 1.25; }
+/* Numbers and sentences share this column. */
+.findings td.number { text-align: left; white-space: normal; }
+figure.plot { margin: 0; }
+figure.plot figcaption::first-letter { text-transform: uppercase; }
+ul.note { padding-left: 20px; }
+.contents { max-width: none; }
+a { color: var(--blue); }
+code { font-size: 12px; overflow-wrap: anywhere; }
 figure.helpful img { border-color: var(--blue); }
 figure.harmful img { border-color: var(--red); }
 .helpful b, h4.helpful { color: var(--blue); }

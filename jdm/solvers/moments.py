@@ -307,12 +307,26 @@ class Moments:
     return np.where(variance > floor, variance, 0.0)
 
   def save(self, path: str | os.PathLike[str]) -> None:
-    """Writes one `.npz` file, complete or not at all."""
+    """Writes one `.npz` file, complete or not at all.
+
+    Raises:
+      FileNotFoundError: if its folder is not there.
+    """
     path = os.fspath(path)
+    folder = os.path.dirname(path) or '.'
+    if not os.path.isdir(folder):
+      raise FileNotFoundError(
+          f'`Moments.save` finds no folder {folder} for {path}; make it first:'
+          f' `os.makedirs({folder!r})`.'
+      )
     part = f'{path}.{os.getpid()}.part'
-    with open(part, 'wb') as file:
-      np.savez(file, **dataclasses.asdict(self))
-    os.replace(part, path)
+    try:
+      with open(part, 'wb') as file:
+        np.savez(file, **dataclasses.asdict(self))
+      os.replace(part, path)
+    finally:
+      if os.path.exists(part):  # Writing failed: a full disk, say.
+        os.remove(part)
 
   @classmethod
   def load(cls, path: str | os.PathLike[str]) -> 'Moments':
@@ -325,8 +339,14 @@ class Moments:
       The moments.
 
     Raises:
+      FileNotFoundError: if there is nothing.
       ValueError: if the file holds something else.
     """
+    if not os.path.exists(path):
+      raise FileNotFoundError(
+          f'`Moments.load` finds nothing at {os.fspath(path)}; `Moments.save`'
+          ' writes such a file.'
+      )
     names = [field.name for field in dataclasses.fields(cls)]
     try:
       with np.load(path) as arrays:

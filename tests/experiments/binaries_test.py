@@ -9,6 +9,11 @@ import tempfile
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import numpy as np
+from scipy import stats
+
+from jdm import datamodels as datamodels_lib
+from jdm import store as store_lib
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _SMALL = (
@@ -87,9 +92,56 @@ class PipelineTest(parameterized.TestCase):
     self.assertIn('commit', result['made_by'])
     self.assertTrue(os.path.isdir(f'{self.workdir}/heldout/replicate_1'))
 
+  def test_fit_prints_its_cost_first(self):
+    before = set(os.listdir(self.workdir))
+    done = self._run('fit_datamodels', '--dry_run', '--num_val=30')
+    words = r'^lasso: 12 targets, 70 fit \+ 30 validation models, about \d+ s$'
+    self.assertRegex(done.stdout.strip(), words)
+    self.assertEqual(set(os.listdir(self.workdir)), before)
+    done = self._run('fit_datamodels', '--regressor=ridge')
+    words = r'^ridge: 12 targets, 80 fit \+ 20 validation models, about \d+ s\n'
+    self.assertRegex(done.stdout, words)
+
+  def test_datamodels_of_another_dataset_are_refused(self):
+    self._run('fit_datamodels', '--regressor=ridge')
+    other = f'{self._folder.name}/other'
+    done = run(
+        'collect_outcomes',
+        f'--workdir={other}',
+        '--num_models=8',
+        '--chunk=8',
+        '--dataset=wine',
+        *_SMALL[1:],
+    )
+    self.assertEqual(done.returncode, 0, done.stderr)
+    done = run(
+        'evaluate_datamodels',
+        f'--workdir={other}',
+        f'--datamodels={self.workdir}/datamodels_ridge_test.npz',
+    )
+    self.assertEqual(done.returncode, 2)
+    self.assertRegex(done.stderr, "error: .*'digits'.*'wine'")
+    self.assertFalse(os.path.exists(f'{other}/heldout'))
+
   def test_train_targets(self):
     self._run('fit_datamodels', '--targets=train', '--tol=1e-3')
     self.assertEqual(self._read('fit.json')['num_targets'], 120)
+    self._run('evaluate_datamodels', '--targets=train', '--num_heldout=40')
+    result = self._read('evaluation.json')
+    self.assertEqual((result['targets'], result['num_targets']), ('train', 120))
+    # The definition: each target on the models that did not train on it.
+    fitted = datamodels_lib.load(f'{self.workdir}/datamodels_lasso_train.npz')
+    store = store_lib.OutcomeStore.open(f'{self.workdir}/heldout')
+    rows = np.arange(40)
+    masks = store.read('masks', rows)
+    outcomes = store.read('soft_margin_train', rows)
+    predicted = masks @ fitted.weights + fitted.bias[None]
+    ranks = np.zeros(120)
+    for t in np.flatnonzero(fitted.nnz):  # Of no weights, no ranks: 0.
+      kept = ~masks[:, t]
+      pair = predicted[kept, t], outcomes[kept, t]
+      ranks[t] = stats.spearmanr(*pair).statistic
+    self.assertAlmostEqual(result['lds'], ranks.mean(), places=4)
     path = f'{self.workdir}/datamodels_lasso_train.npz'
     done = run(
         'evaluate_datamodels',
@@ -225,6 +277,12 @@ class BadInputTest(parameterized.TestCase):
       ('run_application', '--num_targets=3', '--application is required'),
       ('evaluate_datamodels', '--num_heldout=9', 'run experiments.fit_data'),
       ('collect_outcomes', '--optimizer=chain', 'optax has no'),
+      ('collect_outcomes', '--cpu_devices=-1', 'cpu_devices=-1'),
+      ('quickstart', '--outcomes=logits', 'such as --outcomes=soft_margin'),
+      ('quickstart', '--targets=train', 'about test targets'),
+      ('quickstart', '--num_heldout=2', '--num_heldout must be 3 or more'),
+      ('quickstart', '--num_models=3', '--num_models must be 4 or more'),
+      ('quickstart', '--num_val=1999', 'from 1 to 1998, got 1999'),
   )
   def test_message(self, name, flag, words):
     workdir = self.create_tempdir().full_path
@@ -234,6 +292,7 @@ class BadInputTest(parameterized.TestCase):
     self.assertLen(lines, 1)
     self.assertRegex(lines[0], words)
     self.assertNotIn('Traceback', done.stderr)
+    self.assertEmpty(os.listdir(workdir))
 
   def test_workdir_is_required(self):
     done = run('collect_outcomes')

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdm import datamodels as datamodels_lib
+from jdm import evaluation
 from jdm import regressors
 from jdm import subsets
 from tests import planted
@@ -84,6 +85,53 @@ class RegressorsTest(parameterized.TestCase):
     self.assertFalse(np.array_equal(kept.weights, again.weights))
 
   @parameterized.parameters(_NAMES)
+  def test_ids_of_given_validation_models_are_noted(self, name):
+    problem = planted.sparse_linear(2)
+    fit = regressors.get(name)
+    pair = problem.masks[:-50], problem.outcomes[:-50]
+    given = {
+        'val_masks': problem.masks[-50:],
+        'val_outcomes': problem.outcomes[-50:],
+    }
+    ids = 1000 + np.arange(50)
+    fitted = fit(*pair, **given, val_model_ids=ids)
+    np.testing.assert_array_equal(fitted.val_ids, ids)
+    np.testing.assert_array_equal(
+        fitted.fit_ids, np.concatenate([np.arange(250), ids])
+    )
+    self.assertEmpty(fit(*pair, **given).val_ids)
+    with self.assertRaisesRegex(ValueError, 'were used to fit or to choose'):
+      evaluation.evaluate(
+          fitted,
+          given['val_masks'],
+          given['val_outcomes'][None],
+          heldout_ids=ids,
+      )
+
+  @parameterized.parameters(_NAMES)
+  def test_outcomes_of_any_size(self, name):
+    problem = planted.sparse_linear(3, num_train=20, num_models=100)
+    fit = regressors.get(name)
+    factor = np.float32(2.0**100)  # Exact; its square is beyond float32.
+    plain = fit(problem.masks, problem.outcomes, num_val=20)
+    large = fit(problem.masks, problem.outcomes * factor, num_val=20)
+    self.assertEqual(large.val_mse.dtype, np.float64)
+    for field in ('weights', 'bias'):
+      np.testing.assert_allclose(
+          getattr(large, field) / factor, getattr(plain, field), rtol=1e-5
+      )
+    # Scaling by a power of two changes no digit but those near zero.
+    np.testing.assert_allclose(
+        large.val_mse / float(factor) ** 2, plain.val_mse, rtol=1e-5
+    )
+
+  @parameterized.parameters(_NAMES)
+  def test_unknown_keywords(self, name):
+    problem = planted.sparse_linear(0)
+    with self.assertRaisesRegex(TypeError, f'{name}.fit.*nummval; .*alpha'):
+      regressors.get(name)(problem.masks, problem.outcomes, nummval=3)
+
+  @parameterized.parameters(_NAMES)
   def test_packed_and_device_masks_are_the_same(self, name):
     problem = planted.sparse_linear(3)
     fit = regressors.get(name)
@@ -141,6 +189,28 @@ class RegressorsTest(parameterized.TestCase):
             {'val_masks': masks[:, :9], 'val_outcomes': outcomes},
         ),
         ('2 models or more', (masks[:1], outcomes[:1]), {}),
+        ('3 models or more', (masks[:2], outcomes[:2]), {'num_val': 1}),
+        ('num_val to be an integer', (masks, outcomes), {'num_val': 10.5}),
+        ('one target or more', (masks, outcomes[:, :0]), {}),
+        ('only with val_masks', (masks, outcomes), {'val_model_ids': [1]}),
+        (
+            'val_model_ids to be 300',
+            (masks, outcomes),
+            {
+                'val_masks': masks,
+                'val_outcomes': outcomes,
+                'val_model_ids': [1],
+            },
+        ),
+        (
+            r'not fitted, got 2 in both \(id 298 first\)',
+            (masks, outcomes),
+            {
+                'val_masks': masks[:3],
+                'val_outcomes': outcomes[:3],
+                'val_model_ids': [298, 299, 300],
+            },
+        ),
         ('model_ids to be 300', (masks, outcomes), {'model_ids': [1]}),
         ('target_ids to be 5', (masks, outcomes), {'target_ids': [1]}),
     )

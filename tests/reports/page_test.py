@@ -1,7 +1,6 @@
 """Tests of the report as a reader and a browser see it."""
 
 import base64
-import html.parser
 import os
 import re
 from unittest import mock
@@ -14,39 +13,10 @@ from jdm.reports import canvas
 from jdm.reports import page
 from jdm.reports import plots
 from jdm.reports import tables
+from tests.reports import html_reader
 from tests.reports import made_up
 
-_VOID = ('img', 'meta', 'br')
 _PNG = b'\x89PNG\r\n\x1a\n'
-
-
-class _Page(html.parser.HTMLParser):
-  """Words, links and pictures; fails on elements that are not closed."""
-
-  def __init__(self, content: str):
-    super().__init__()
-    self.words, self.links, self.headings, self.tags = '', [], [], []
-    self._open = []
-    self.feed(content)
-    self.close()
-    if self._open:
-      raise ValueError(f'not closed: {self._open}')
-
-  def handle_starttag(self, tag, attrs):
-    self.tags.append(tag)
-    self.links += [v for k, v in attrs if k in ('src', 'href', 'srcset')]
-    if tag not in _VOID:
-      self._open.append(tag)
-
-  def handle_endtag(self, tag):
-    if self._open.pop() != tag:
-      raise ValueError(f'{tag} closes another element')
-
-  def handle_data(self, data):
-    if self._open and self._open[-1] == 'h2':
-      self.headings.append(data)
-    if 'style' not in self._open:
-      self.words += data
 
 
 class PageTest(parameterized.TestCase):
@@ -74,7 +44,7 @@ class PageTest(parameterized.TestCase):
     with open(path, encoding='utf-8') as file:
       content = file.read()
     self.assertEqual(os.listdir(os.path.dirname(path)), ['report.html'])
-    return content, _Page(content)
+    return content, html_reader.Page(content)
 
   def test_says_what_was_measured(self):
     evaluation = made_up.evaluation()

@@ -131,6 +131,14 @@ class MomentsTest(parameterized.TestCase):
         moments_lib.Moments.load(path)
     jax.tree.map(np.testing.assert_array_equal, moments, loaded)
 
+  def test_missing_files_and_folders_are_named(self):
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder) / 'nowhere' / 'moments.npz'
+      with self.assertRaisesRegex(FileNotFoundError, 'finds nothing at .*mom'):
+        moments_lib.Moments.load(path)
+      with self.assertRaisesRegex(FileNotFoundError, r'os.makedirs.*nowhere'):
+        moments_lib.Moments.zeros(2, 1).save(path)
+
   def test_leaves_precision_as_it_was(self):
     _ = planted.sparse_linear(0).moments
     self.assertEqual(jnp.ones(2).dtype, jnp.float32)

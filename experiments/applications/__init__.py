@@ -1,0 +1,36 @@
+"""The applications' commands: one file each, one line here.
+
+A command defines its flags, `num_trainings(job)`, the number of retrainings it
+will ask for at most, and `run(job) -> job.Findings`.
+"""
+
+from collections.abc import Mapping
+import types
+
+from experiments.applications import backdoor
+from experiments.applications import brittleness
+from experiments.applications import comparison
+from experiments.applications import counterfactuals
+from experiments.applications import embeddings
+from experiments.applications import leakage
+from experiments.applications import memorization
+from experiments.applications import mislabels
+from experiments.applications import selection
+from experiments.applications import similarity
+from experiments.applications import unlearning
+from experiments.applications import valuation
+
+COMMANDS: Mapping[str, types.ModuleType] = {
+    'backdoor': backdoor,
+    'brittleness': brittleness,
+    'comparison': comparison,
+    'counterfactuals': counterfactuals,
+    'embeddings': embeddings,
+    'leakage': leakage,
+    'memorization': memorization,
+    'mislabels': mislabels,
+    'selection': selection,
+    'similarity': similarity,
+    'unlearning': unlearning,
+    'valuation': valuation,
+}
