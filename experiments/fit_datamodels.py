@@ -5,7 +5,7 @@ r"""Fits one datamodel to every target of a pool.
 Reads `WORKDIR/store`, chooses each target's penalty on the last `--num_val`
 completed models, fits again on all of them, and writes
 `WORKDIR/datamodels_REGRESSOR_TARGETS.npz` and `fit.json`. Before that it solves
-a few targets and prints about what all will cost (often within a factor of two);
+a few targets and prints about what all will cost, often within a factor of two;
 `--dry_run` prints only that and writes nothing. On digits (1,500 train, 297
 targets, two cores) the LASSO takes about 20 seconds on 2,000 linear models or
 5,000 MLPs, most of them spent on compiling.

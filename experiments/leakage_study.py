@@ -82,7 +82,7 @@ class Setting:
 
 _ATYPICAL = {'base': 'digits', 'plant': 'atypical', 'count': 30}
 _DIGITS = {'base': 'digits', 'plant': 'duplicates', 'count': 120}
-_FASHION = {'base': 'idx', 'plant': 'duplicates', 'count': 120, 'num_test': 400}
+_FASHION = {'base': 'idx', 'plant': 'duplicates', 'count': 120, 'num_test': 240}
 _MEMORIZING = {'epochs': 30, 'weight_decay': 0.0}
 SETTINGS: dict[str, Setting] = {
     'digits_linear_atypical': Setting(dataset=_ATYPICAL, model='linear'),
@@ -106,7 +106,7 @@ SETTINGS: dict[str, Setting] = {
             'weight_decay': 0.0,
             'augmentations': ('translate',),
         },
-        num_models=600,
+        num_models=500,
         num_removed=30,
         replicates=4,
     ),

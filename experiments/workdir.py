@@ -98,8 +98,8 @@ def _check_dataset(
     raise ValueError(
         f'{path} was fitted to dataset {made.get("dataset")!r} (fingerprint'
         f' {str(theirs)[:12]}), and {store.path} is of dataset'
-        f' {store.recipe.get("dataset")!r} (fingerprint {ours[:12]}): weights of'
-        ' other examples. Fit to this store, or choose the workdir of the file.'
+        f' {store.recipe.get("dataset")!r} (fingerprint {ours[:12]}): weights'
+        ' of other examples. Fit to this store, or choose the workdir of the file.'
     )
   if fitted.num_train != store.num_train:
     raise ValueError(

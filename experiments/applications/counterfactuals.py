@@ -1,11 +1,13 @@
 """Counterfactuals: what datamodels predict, and what retraining shows.
 
-Parts, each for the same targets and sizes:
-  remove     from the full set: most helpful, most harmful, random examples
+Parts, each for the same targets:
+  remove     from the full set: most helpful, most harmful, random examples,
+             doubling up to at most a fifth of the set
+  stress     exactly a fifth of it, far from what the datamodels were fitted on
   baselines  the same, with rules that know nothing of datamodels choosing
-  subset     the same as remove, from random subsets of the pool's size: on the
-             distribution that the datamodels were fitted on
-  add        to these subsets
+  subset     the same as remove, from random subsets of the pool's size, of which
+             the datamodels know more: the sizes are the same shares of them
+  add        the same to these subsets
   relabel    to the class that the target is most likely mistaken for
   transfer   remove, with --counterfactuals_model retrained
 """
@@ -25,8 +27,8 @@ from jdm.reports import plots
 
 _PARTS = flags.DEFINE_list(
     'counterfactuals_parts',
-    ['remove', 'baselines', 'subset', 'add', 'relabel'],
-    'Of remove, baselines, subset, add, relabel; remove always runs.',
+    ['remove', 'stress', 'baselines', 'subset', 'add', 'relabel'],
+    'Of remove, stress, baselines, subset, add, relabel; remove always runs.',
 )
 _MODEL = flags.DEFINE_string(
     'counterfactuals_model',
@@ -34,7 +36,7 @@ _MODEL = flags.DEFINE_string(
     'Also retrains this class of models (linear, mlp, cnn), of which the'
     ' datamodels know nothing.',
 )
-_KNOWN = ('remove', 'baselines', 'subset', 'add', 'relabel')
+_KNOWN = ('remove', 'stress', 'baselines', 'subset', 'add', 'relabel')
 _RELABEL_KINDS = ('helpful', 'random')
 _TARGETS, _REPLICATES, _CONTROLS = 60, 4, 20
 
@@ -52,7 +54,9 @@ def num_trainings(job: job_lib.Job) -> int:
       'relabel': len(_RELABEL_KINDS),
       'transfer': 3,
   }
-  total = sum(kinds[part] * each for part in _parts())
+  total = sum(kinds[part] * each for part in _parts() if part != 'stress')
+  if 'stress' in _parts():
+    total += 3 * targets * replicates
   on_subsets = {'subset', 'add'} & set(_parts())
   controls = 2 + (targets if on_subsets else 0) + (_MODEL.value is not None)
   return total + controls * _CONTROLS
@@ -108,11 +112,7 @@ def _parts() -> list[str]:
 
 
 def _sizes(job: job_lib.Job) -> list[int]:
-  """Doubling from 5, and a fifth of the training set at the end."""
-  if job.sizes:
-    return job.sizes
-  num_train = job.datamodels().num_train
-  return sorted({*lib.default_sizes(num_train), max(num_train // 5, 1)})
+  return job.sizes or lib.default_sizes(job.datamodels().num_train)
 
 
 def _options_of(
@@ -120,6 +120,8 @@ def _options_of(
 ) -> dict[str, Any] | None:
   """What a part changes in the call; None where it cannot be done."""
   num_classes = job.dataset.num_classes
+  if part == 'stress':
+    return {'sizes': [max(job.datamodels().num_train // 5, 1)]}
   if part == 'baselines':
     scores = _baseline_scores(job, limits)
     if not num_classes:
@@ -134,7 +136,12 @@ def _options_of(
     bases = interventions.random_bases(
         fitted.num_train, fitted.alpha, len(targets), job.seed
     )
-    return {'bases': bases, 'action': 'add' if part == 'add' else 'remove'}
+    sizes = {max(round(fitted.alpha * size), 1) for size in _sizes(job)}
+    return {
+        'bases': bases,
+        'sizes': sorted(sizes),
+        'action': 'add' if part == 'add' else 'remove',
+    }
   if part == 'relabel':
     if not num_classes:
       limits.append('A regression task has no classes to relabel to.')

@@ -116,18 +116,21 @@ def _targets(job: job_lib.Job, name: str) -> tuple[str, np.ndarray]:
         '--selection_targets are all, hardest, class:K (with classes) or'
         f' files of test rows; {name!r} is none of these'
     )
-  return os.path.basename(name), _read_rows(name)
+  return os.path.basename(name), read_rows(name)
 
 
-def _read_rows(path: str) -> np.ndarray:
+def read_rows(path: str) -> np.ndarray:
+  """Reads row numbers, int `[num]`: `.npy`, or text with one a line.
+
+  Raises:
+    ValueError: if the file is not there or holds something else.
+  """
   try:
     if path.endswith('.npy'):
       return np.load(path)
     return np.loadtxt(path, dtype=np.int64, ndmin=1)
-  except (ValueError, EOFError) as error:
-    raise ValueError(
-        f'{path} holds no list of test rows (integers): {error}'
-    ) from error
+  except (ValueError, EOFError, OSError) as error:
+    raise ValueError(f'{path} holds no list of row numbers: {error}') from error
 
 
 def _table(found: dict[str, lib.Selection]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
+from experiments.applications import selection
 from jdm import datamodels as datamodels_lib
 from jdm.applications import likeness
 from jdm.applications import unlearning as lib
@@ -30,6 +31,7 @@ _REPLICATES, _HELPED = 200, 5
 
 def num_trainings(job: job_lib.Job) -> int:
   """Retrainings at most: everything, and without each set; twice with train."""
+  _check(job)
   sets = 3 + (_FORGET.value is not None)
   kinds = 1 + _looks_at_train(job)
   return kinds * (sets + 1) * (job.replicates or _REPLICATES)
@@ -37,10 +39,7 @@ def num_trainings(job: job_lib.Job) -> int:
 
 def run(job: job_lib.Job) -> job_lib.Findings:
   """Predicts, retrains and compares."""
-  if not 0 < _SHARE.value < 1:
-    raise ValueError(
-        f'--unlearning_share is between 0 and 1, got {_SHARE.value}'
-    )
+  _check(job)
   limits = [
       'A shift moves every model alike: what deletion does to the spread over'
       ' models is not predicted.'
@@ -81,6 +80,19 @@ def run(job: job_lib.Job) -> job_lib.Findings:
       figures=figures,
       limits=limits,
   )
+
+
+def _check(job: job_lib.Job) -> None:
+  if not 0 < _SHARE.value < 1:
+    raise ValueError(
+        f'--unlearning_share is between 0 and 1, got {_SHARE.value}'
+    )
+  replicates = job.replicates or _REPLICATES
+  if replicates < lib.MIN_REPLICATES:
+    raise ValueError(
+        'unlearning compares histograms over models: --replicates must be at'
+        f' least {lib.MIN_REPLICATES} (better {_REPLICATES}), got {replicates}'
+    )
 
 
 def _looks_at_train(job: job_lib.Job) -> bool:
@@ -133,9 +145,7 @@ def _forget_sets(
   order = np.argsort(-weights, kind='stable')[:size]
   forget[f'helpful to {len(helped)} targets'] = np.sort(order)
   if _FORGET.value is not None:
-    path = _FORGET.value
-    given = np.load(path) if path.endswith('.npy') else np.loadtxt(path, int)
-    forget['given'] = np.atleast_1d(given)
+    forget['given'] = selection.read_rows(_FORGET.value)
   return forget
 
 

@@ -207,8 +207,8 @@ def _findings(
       result={
           'outcome': _OUTCOME,
           'values': curves[found[0].rank_by]['values'],
-          'valuation_ids': found[0].valuation_ids,
-          'report_ids': found[0].report_ids,
+          'valuation_ids': found[0].valuation_ids.tolist(),
+          'report_ids': found[0].report_ids.tolist(),
           'utilities': {
               name: {key: one[key] for key in kept}
               for name, one in curves.items()

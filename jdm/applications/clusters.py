@@ -60,7 +60,7 @@ def spectral(
   Args:
     rows: `[num, num_train]`.
     labels: int `[num]`, classes.
-    num_clusters: of each class; a class with fewer examples is one cluster.
+    num_clusters: of each class; a class of no more examples is one cluster.
     seed: of k-means in the spectral space.
 
   Returns:
@@ -73,7 +73,7 @@ def spectral(
   result = np.full(len(units), -1)
   for place, label in enumerate(np.unique(labels)):
     members = np.flatnonzero((labels == label) & units.any(axis=1))
-    if len(members) < max(2, num_clusters) or num_clusters == 1:
+    if num_clusters == 1 or len(members) <= num_clusters:
       result[members] = place * num_clusters
       continue
     affinity = np.maximum(units[members] @ units[members].T, _LEAST_AFFINITY)

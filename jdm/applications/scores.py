@@ -255,6 +255,10 @@ def compare_outcomes(
         f' for each; got {list(outcomes)}, and none held out for {missing}.'
     )
   fit = regressors_lib.get(regressor)
+  for name in outcomes:  # Before the first fit, which takes a while.
+    check_heldout(
+        'compare_outcomes', masks, heldout_masks, heldout_outcomes[name]
+    )
   found = []
   for name, values in outcomes.items():
     found.append(

@@ -45,7 +45,8 @@ def fit(
     outcomes: `[num_models, num_targets]`, finite.
     num_val: how many of the last rows are for validation; by default a fifth,
       at least one, or none if `lam` or `val_masks` is given.
-    val_masks: bool `[num_val, num_train]`, validation models of their own.
+    val_masks: bool `[num_val, num_train]`, validation models of their own; pass
+      their `val_model_ids` too, or evaluation cannot refuse them.
     val_outcomes: `[num_val, num_targets]`.
     lam: a penalty or `[num_targets]` penalties; then nothing is chosen.
     num_lams: penalties tried, evenly in the log below each target's largest

@@ -33,7 +33,8 @@ def fit(
     outcomes: `[num_models, num_targets]`, finite.
     num_val: how many of the last rows are for validation; none by default.
       They only give `val_mse`.
-    val_masks: bool `[num_val, num_train]`, validation models of their own.
+    val_masks: bool `[num_val, num_train]`, validation models of their own; pass
+      their `val_model_ids` too, or evaluation cannot refuse them.
     val_outcomes: `[num_val, num_targets]`.
     refit: whether to fit again to the models of both kinds.
     **labels: ids and names to note, `observations.Labels`.

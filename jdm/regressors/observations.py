@@ -215,8 +215,8 @@ def _given_validation(
   if shared.size:
     raise ValueError(
         f'`{who}` expects validation models that are not fitted, got'
-        f' {shared.size} in both (id {shared[0]} first); pass model_ids as well,'
-        ' which are row numbers otherwise.'
+        f' {shared.size} in both (id {shared[0]} first); pass model_ids as'
+        ' well, which are row numbers otherwise.'
     )
   return val_masks, val_outcomes, ids
 

@@ -107,9 +107,9 @@ def cluster_sheet(
     return None
   rows = []
   for label in classes:
-    own = found.clusters[split.labels == label]
-    for cluster in np.unique(own[own >= 0]):
-      members = np.flatnonzero(found.clusters == cluster)
+    is_own = split.labels == label
+    for cluster in np.unique(found.clusters[is_own & (found.clusters >= 0)]):
+      members = np.flatnonzero(is_own & (found.clusters == cluster))
       order = np.argsort(-found.centrality[members], kind='stable')
       rows.append((label, members[order]))
   if not rows:

@@ -52,7 +52,8 @@ def r2_curve(design: pool_design_lib.PoolDesign) -> 'figure_lib.Figure':
   """Draws R2 against the number of models, and where it can end.
 
   The line is the R2 of the best linear datamodels, measured without a fit, with
-  its 95 % interval; dotted is the power law of the recommendation.
+  its 95 % interval; dotted is the power law of the recommendation. Values far
+  below 0 are not shown.
   """
   figure, axes = canvas.figure_and_axes(3.7)
   curve, law = design.curve, design.recommendation
@@ -66,8 +67,9 @@ def r2_curve(design: pool_design_lib.PoolDesign) -> 'figure_lib.Figure':
         linewidth=1.2,
         label=f'best linear datamodel {share.value:.3f}',
     )
+  hidden = curve.r2 < _LOWEST
   _draw_curves(
-      axes, curve, np.maximum(curve.r2, _LOWEST), curve.r2_interval, _LOWEST
+      axes, curve, np.where(hidden, np.nan, curve.r2), curve.r2_interval
   )
   if np.isfinite(law.num_models):
     end = min(max(law.num_models, curve.num_models[-1]), 1e3 * law.largest)
@@ -85,7 +87,8 @@ def r2_curve(design: pool_design_lib.PoolDesign) -> 'figure_lib.Figure':
   axes.axhline(0, color=canvas.INK, linewidth=0.8)
   _label_models(axes, curve)
   axes.set_ylim(bottom=max(axes.get_ylim()[0], _LOWEST - 0.02))
-  axes.set_ylabel('R² on single trainings, mean over targets')
+  note = f' (below {_LOWEST:.2f} not shown)' if hidden.any() else ''
+  axes.set_ylabel(f'R² on single trainings{note}')
   return figure
 
 
@@ -184,7 +187,7 @@ def score_bars(
   axes.grid(axis='y', visible=False)
   axes.set_xlim(min(0.0, float(values.min()) * 1.1), 1)
   axes.set_xlabel('LDS (Spearman, mean over targets), 95 % interval')
-  canvas.legend(axes, loc='lower right')
+  _legend_above(axes)
   return figure
 
 
@@ -193,12 +196,11 @@ def _draw_curves(
     curve: learning_curves.LearningCurve,
     values: np.ndarray,
     interval: np.ndarray,
-    lowest: float = -np.inf,
 ) -> None:
   """One line a regressor."""
   for row, name in enumerate(curve.regressors):
     colour, marker, words = _STYLES.get(name, (canvas.GREY, 'v', name))
-    low, high = np.maximum(interval[:, row], lowest)
+    low, high = interval[:, row]
     bars = np.stack([values[row] - low, high - values[row]])
     axes.errorbar(
         curve.num_models,
@@ -220,6 +222,11 @@ def _label_models(axes, curve) -> None:
   axes.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
   axes.xaxis.set_minor_locator(ticker.NullLocator())
   axes.set_xlabel('models fitted (log scale)')
+  _legend_above(axes)
+
+
+def _legend_above(axes) -> None:
+  """Where it hides nothing."""
   axes.legend(
       frameon=False,
       fontsize=8.5,

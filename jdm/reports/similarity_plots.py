@@ -114,9 +114,12 @@ def same_class(
         ecolor=canvas.INK,
         capsize=2.5,
     )
-    axes.axhline(one.random_same_class, color=canvas.INK, linestyle='--')
-    axes.set_xticks(places, one.methods, fontsize=8.5)
-    axes.set_title(title, fontsize=10)
+    chance = one.random_same_class
+    axes.axhline(chance, color=canvas.INK, linestyle='--')
+    axes.set_xticks(places, one.methods, fontsize=8.5, rotation=20)
+    axes.set_title(
+        f'{title}\n(at random {tables.number(chance, 2)})', fontsize=9.5
+    )
     axes.spines[['top', 'right']].set_visible(False)
     axes.set_ylim(0, 1)
   panels[0].set_ylabel(f'share of the class, first {similarity.count}')

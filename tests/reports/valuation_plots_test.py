@@ -1,4 +1,4 @@
-"""Pictures of valuation, selection and unlearning are drawn, or are None."""
+"""Pictures of values and of curves are drawn, or are None."""
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -6,13 +6,9 @@ from matplotlib import figure as figure_lib
 import numpy as np
 
 from jdm import semivalues
-from jdm.applications import selection as selection_lib
-from jdm.applications import unlearning as unlearning_lib
 from jdm.applications import valuation as valuation_lib
 from jdm.reports import canvas
 from jdm.reports import curve_plots
-from jdm.reports import selection_plots
-from jdm.reports import unlearning_plots
 from jdm.reports import valuation_plots
 from tests.reports import made_up
 
@@ -39,21 +35,6 @@ def _valuation(retrain=_retrain):
       addition_sizes=[8, 20],
       retrain=retrain,
       replicates=3,
-      num_random=3,
-  )
-
-
-def _selection(retrain=_retrain):
-  dataset = made_up.dataset()
-  return selection_lib.selection(
-      made_up.datamodels(),
-      [0, 4, 1],
-      sizes=[8, 16],
-      train_labels=dataset.train.labels,
-      target_labels=dataset.test.labels,
-      num_classes=4,
-      retrain=retrain,
-      replicates=2,
       num_random=3,
   )
 
@@ -106,52 +87,6 @@ class ValuationPlotsTest(parameterized.TestCase):
   def test_unknown_measure(self):
     with self.assertRaisesRegex(ValueError, "measures.*got 'speed'"):
       curve_plots.curve_lines(_valuation().removal, 'speed', label='')
-
-
-class SelectionPlotsTest(parameterized.TestCase):
-
-  @parameterized.parameters('target', 'target accuracy', 'rest')
-  def test_curves(self, measure):
-    figure = selection_plots.curves(_selection(), measure, outcome='margin')
-    assert figure is not None
-    words = _words(figure)
-    for name in ('datamodel', 'same class', 'random'):
-      self.assertIn(name, words)
-    self.assertGreater(len(canvas.png(figure)), 1000)
-
-  def test_nothing_retrained(self):
-    self.assertIsNone(selection_plots.curves(_selection(None)))
-
-  def test_picks(self):
-    found = _selection(None)
-    figure = selection_plots.picked_grid(made_up.dataset(), found, count=5)
-    self.assertIn('picked by datamodel', _words(figure))
-    without = made_up.dataset(with_images=False)
-    self.assertIsNone(selection_plots.picked_grid(without, found))
-
-
-class UnlearningPlotsTest(parameterized.TestCase):
-
-  @parameterized.parameters(1, 3)
-  def test_drawn(self, num_sets):
-    forget = {f'set {i}': [i, i + 9] for i in range(num_sets)}
-    found = unlearning_lib.unlearning(
-        made_up.datamodels(), forget, retrain=_retrain, replicates=40
-    )
-    for draw in (
-        unlearning_plots.klom_bars,
-        unlearning_plots.change_scatter,
-        unlearning_plots.outcome_histograms,
-    ):
-      figure = draw(found)
-      self.assertIn('set 0', _words(figure))
-      self.assertGreater(len(canvas.png(figure)), 1000)
-
-  def test_nothing_retrained(self):
-    found = unlearning_lib.unlearning(made_up.datamodels(), {'a': [1]})
-    self.assertIsNone(unlearning_plots.klom_bars(found))
-    self.assertIsNone(unlearning_plots.change_scatter(found))
-    self.assertIsNone(unlearning_plots.outcome_histograms(found))
 
 
 if __name__ == '__main__':

@@ -1,0 +1,193 @@
+"""The commands of embeddings and comparison on tiny pools, and the study."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from absl.testing import absltest
+from absl.testing import flagsaver
+from absl.testing import parameterized
+import numpy as np
+import pytest
+
+from experiments.applications import comparison
+from experiments.applications import embeddings
+from experiments.applications import job as job_lib
+from jdm import collection
+from jdm import datamodels
+from jdm import datasets
+from jdm import recipe
+from jdm.regressors import ridge
+from jdm.training import sgd
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_NUM_MODELS = 60
+_NO_PATCH = 1e-6  # A share of a class that rounds to no image.
+_OPTIONS = {'plant': 'patch', 'num_train': 200, 'num_test': 60}
+
+
+def _pool(workdir, share, **changes):
+  """A pool whose datamodels are ridge's: a LASSO takes seconds to compile."""
+  pool = recipe.build(
+      recipe.Recipe(
+          dataset='planted',
+          dataset_options={**_OPTIONS, 'patch_share': share, **changes},
+          training=sgd.Config(batch_size=20, epochs=5, learning_rate=0.05),
+          outcomes=('soft_margin',),
+      )
+  )
+  store = collection.collect(
+      pool, os.path.join(workdir, 'store'), num_models=_NUM_MODELS
+  )
+  rows = store.completed()
+  fitted = ridge.fit(
+      store.read('masks', rows),
+      store.read('soft_margin', rows),
+      outcome='soft_margin',
+      num_val=10,
+  )
+  path = os.path.join(workdir, 'datamodels_lasso_test.npz')
+  datamodels.save(path, fitted)
+
+
+class CommandsTest(parameterized.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.folder = tempfile.TemporaryDirectory()
+    cls.first, cls.second = (f'{cls.folder.name}/{name}' for name in 'ab')
+    _pool(cls.first, 1.0)
+    _pool(cls.second, _NO_PATCH)
+
+  @classmethod
+  def tearDownClass(cls):
+    cls.folder.cleanup()
+    super().tearDownClass()
+
+  def test_embeddings(self):
+    job = job_lib.Job(self.first, replicates=2)
+    with flagsaver.flagsaver(
+        embeddings_components=4, embeddings_verified=2, embeddings_removed=6
+    ):
+      self.assertEqual(embeddings.num_trainings(job), (2 * 2 + 5) * 2 + 20)
+      findings = embeddings.run(job)
+    result = json.loads(json.dumps(findings.result))
+    self.assertLen(result['components'], 4)
+    self.assertEqual(result['targets'], 'test')
+    self.assertEqual(result['removals']['num_retrained'], 38)
+    self.assertEqual(np.shape(result['removals']['removed']), (2, 2, 6))
+    self.assertEqual(
+        set(result['spectra']), {'datamodels', 'shuffled', 'features'}
+    )
+    for name, figure in findings.figures.items():
+      self.assertIsNotNone(figure, name)
+    text = ' '.join(findings.limits)
+    for words in ('--targets=train', 'no hidden layer', 'LASSO datamodels'):
+      self.assertIn(words, text)
+    self.assertGreater(job.retrain_seconds['cpu'], 0)
+
+  def test_embeddings_without_retraining(self):
+    job = job_lib.Job(self.first)
+    with flagsaver.flagsaver(embeddings_verified=0):
+      self.assertEqual(embeddings.num_trainings(job), 0)
+      findings = embeddings.run(job)
+    self.assertIsNone(findings.result['removals'])
+    self.assertIsNone(findings.figures['removals'])
+    self.assertIn('Nothing was retrained', ' '.join(findings.limits))
+
+  def test_too_much_removed(self):
+    job = job_lib.Job(self.first)
+    with flagsaver.flagsaver(embeddings_removed=101):
+      with self.assertRaisesRegex(ValueError, 'num_removed from 1 to 100'):
+        embeddings.run(job)
+
+  def test_comparison(self):
+    job = job_lib.Job(self.first, replicates=2)
+    with flagsaver.flagsaver(
+        comparison_other=self.second, comparison_components=3
+    ):
+      self.assertEqual(comparison.num_trainings(job), 4 * ((2 + 5) * 2 + 20))
+      findings = comparison.run(job)
+    result = json.loads(json.dumps(findings.result))
+    self.assertEqual(result['other'], self.second)
+    for way in ('a_minus_b', 'b_minus_a'):
+      self.assertLen(result[way], 3)
+      self.assertEqual(set(result['removals'][way]), {'a', 'b'})
+    # Sixty models find no direction, but the patch itself shows.
+    self.assertGreater(result['cue']['effect']['difference'][0], 0)
+    self.assertIn('the cue is the first direction', findings.table)
+    for name, figure in findings.figures.items():
+      self.assertIsNotNone(figure, name)
+
+  def test_comparison_errors(self):
+    job = job_lib.Job(self.first)
+    with self.assertRaisesRegex(ValueError, '--comparison_other=WORKDIR'):
+      comparison.run(job)
+    with flagsaver.flagsaver(comparison_other=self.first):
+      with self.assertRaisesRegex(ValueError, 'same datamodels twice'):
+        comparison.run(job)
+    data = [
+        datasets.load('digits', num_train=num, num_test=9) for num in (20, 30)
+    ]
+    with self.assertRaisesRegex(ValueError, 'same train examples'):
+      comparison.check_datasets(*data)
+    comparison.check_datasets(data[0], data[0])
+
+  @flagsaver.flagsaver(comparison_verified=0)
+  def test_another_dataset_has_no_cue(self):
+    job = job_lib.Job(self.second)
+    findings = comparison.compare(job, job_lib.Job(self.first))
+    self.assertIsNone(findings.result['cue'])
+    self.assertNotIn('projections', findings.figures)
+    self.assertEqual(findings.result['removals'], {})
+
+  def test_the_pools_of_the_study_differ_in_the_patch_alone(self):
+    first, second = (
+        datasets.load('planted', plant='patch', patch_share=share, plant_seed=3)
+        for share in (0.3, _NO_PATCH)
+    )
+    self.assertEmpty(second.planted.poisoned)
+    np.testing.assert_array_equal(first.test.inputs, second.test.inputs)
+    differ = np.any(first.train.inputs != second.train.inputs, axis=1)
+    np.testing.assert_array_equal(
+        np.flatnonzero(differ), first.planted.poisoned
+    )
+    np.testing.assert_array_equal(first.train.labels, second.train.labels)
+
+
+@pytest.mark.slow
+class StudyTest(absltest.TestCase):
+
+  def test_one_run_and_again(self):
+    with tempfile.TemporaryDirectory() as folder:
+      command = [
+          *(sys.executable, '-m', 'experiments.comparison_study'),
+          *(f'--workdir={folder}', '--settings=digits_linear', '--seeds=1'),
+          *('--num_models=300', '--replicates=2'),
+      ]
+      tables = []
+      for _ in range(2):
+        done = subprocess.run(
+            command, cwd=_ROOT, capture_output=True, text=True, check=False
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        path = os.path.join(folder, 'comparison_study')
+        with open(f'{path}.json', encoding='utf-8') as file:
+          rows = json.load(file)['rows']
+        rows[0].pop('cpu_seconds')
+        tables.append(rows)
+      self.assertEqual(tables[0], tables[1])
+      row = tables[0][0]
+      self.assertEqual((row['seed'], row['role']), (1, 'report'))
+      self.assertGreater(row['train_auc'], 0.9)
+      with open(f'{path}.md', encoding='utf-8') as file:
+        self.assertIn('digits_linear', file.read())
+      self.assertTrue(os.path.exists(f'{path}.csv'))
+
+
+if __name__ == '__main__':
+  absltest.main()
