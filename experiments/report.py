@@ -39,7 +39,7 @@ _BOOTSTRAP = flags.DEFINE_integer(
 _SHOWN = 6
 _NOT_EVALUATED = (
     'How well the datamodels predict models that no fit has seen was not'
-    ' measured (`experiments.evaluate_datamodels` does).'
+    ' measured; experiments.evaluate_datamodels does that.'
 )
 
 

@@ -105,15 +105,15 @@ def _write(workdir, name, findings, seconds) -> None:
   )
   for words, figure in findings.figures.items():
     if figure is not None:
-      file = f'{name}_{words.replace(" ", "_")}.png'
-      plots.save(figure, os.path.join(workdir, file))
+      plots.save(figure, report.picture_path(workdir, name, words))
   table = {**findings.table, 'CPU seconds': seconds['cpu_seconds']}
   if seconds['retrain_cpu_seconds']:
     table['  of retraining'] = seconds['retrain_cpu_seconds']
   binary.table(name.replace('_', ' ').capitalize(), table)
   for limit in findings.limits:
     print(f'note: {limit}')
-  report.write_section(workdir, name, findings, table)
+  title = (applications.COMMANDS[name].__doc__ or name).split('\n')[0]
+  report.write_section(workdir, name, findings, table, title=title.rstrip('.'))
   report.rebuild(workdir)
 
 

@@ -12,9 +12,11 @@ from experiments.applications import brittleness
 from experiments.applications import comparison
 from experiments.applications import counterfactuals
 from experiments.applications import embeddings
+from experiments.applications import group_removal
 from experiments.applications import leakage
 from experiments.applications import memorization
 from experiments.applications import mislabels
+from experiments.applications import pool_design
 from experiments.applications import selection
 from experiments.applications import similarity
 from experiments.applications import unlearning
@@ -26,9 +28,11 @@ COMMANDS: Mapping[str, types.ModuleType] = {
     'comparison': comparison,
     'counterfactuals': counterfactuals,
     'embeddings': embeddings,
+    'group_removal': group_removal,
     'leakage': leakage,
     'memorization': memorization,
     'mislabels': mislabels,
+    'pool_design': pool_design,
     'selection': selection,
     'similarity': similarity,
     'unlearning': unlearning,

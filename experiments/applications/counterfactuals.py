@@ -3,13 +3,14 @@
 Parts, each for the same targets:
   remove     from the full set: most helpful, most harmful, random examples,
              doubling up to at most a fifth of the set
-  stress     exactly a fifth of it, far from what the datamodels were fitted on
-  baselines  the same, with rules that know nothing of datamodels choosing
-  subset     the same as remove, from random subsets of the pool's size, of which
-             the datamodels know more: the sizes are the same shares of them
-  add        the same to these subsets
+  baselines  the same with rules that know nothing of datamodels choosing
+  stress     as remove, a fifth of the set at once: far from what the datamodels
+             were fitted on
+  subset     as remove, from random subsets of the pool's size, where they were
+             fitted; the sizes are the same shares of the subsets
+  add        to these subsets
   relabel    to the class that the target is most likely mistaken for
-  transfer   remove, with --counterfactuals_model retrained
+  transfer   as remove, with --counterfactuals_model retrained
 """
 
 from typing import Any
@@ -27,8 +28,8 @@ from jdm.reports import plots
 
 _PARTS = flags.DEFINE_list(
     'counterfactuals_parts',
-    ['remove', 'stress', 'baselines', 'subset', 'add', 'relabel'],
-    'Of remove, stress, baselines, subset, add, relabel; remove always runs.',
+    ['remove', 'baselines', 'stress', 'subset', 'add', 'relabel'],
+    'Of remove, baselines, stress, subset, add, relabel; remove always runs.',
 )
 _MODEL = flags.DEFINE_string(
     'counterfactuals_model',
@@ -36,7 +37,7 @@ _MODEL = flags.DEFINE_string(
     'Also retrains this class of models (linear, mlp, cnn), of which the'
     ' datamodels know nothing.',
 )
-_KNOWN = ('remove', 'stress', 'baselines', 'subset', 'add', 'relabel')
+_KNOWN = ('remove', 'baselines', 'stress', 'subset', 'add', 'relabel')
 _RELABEL_KINDS = ('helpful', 'random')
 _TARGETS, _REPLICATES, _CONTROLS = 60, 4, 20
 

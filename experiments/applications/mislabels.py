@@ -44,8 +44,13 @@ def num_trainings(job: job_lib.Job) -> int:
   return 4 * (job.replicates or _REPLICATES) + _FULL + 1
 
 
-def run(job: job_lib.Job) -> job_lib.Findings:
-  """Scores, measures where mislabels are known, and cleans."""
+def run(job: job_lib.Job, chosen: str | None = None) -> job_lib.Findings:
+  """Scores, measures where mislabels are known, and cleans.
+
+  Args:
+    job: with outcomes of training examples.
+    chosen: the score to go by; by default as the flags say.
+  """
   dataset = job.dataset
   if not dataset.num_classes:
     raise ValueError(
@@ -63,7 +68,7 @@ def run(job: job_lib.Job) -> job_lib.Findings:
     )
   result = lib.mislabels(
       scores,
-      chosen=_chosen(scores, limits),
+      chosen=chosen or _chosen(scores, limits),
       bad=bad,
       retrain=job.retrain('correctness') if _RETRAIN.value else None,
       num_targets=len(dataset.test),

@@ -18,9 +18,12 @@ for alpha in 0.1 0.2 0.5 0.75; do
   "$python" -m experiments.collect_outcomes --workdir="$workdir" \
       --alpha="$alpha" --num_models="${NUM_MODELS:-2000}" \
       --outcomes=soft_margin,margin,log_loss,correctness "$@"
-  "$python" -m experiments.fit_datamodels --workdir="$workdir"
+  # For the held-out models: pool_design fits what it compares itself.
+  quick="$workdir/datamodels_difference_of_means_test.npz"
+  "$python" -m experiments.fit_datamodels --workdir="$workdir" \
+      --regressor=difference_of_means
   "$python" -m experiments.evaluate_datamodels --workdir="$workdir" \
-      --num_heldout="${NUM_HELDOUT:-500}" --replicates=2
+      --num_heldout="${NUM_HELDOUT:-500}" --replicates=2 --datamodels="$quick"
   [ "$alpha" = 0.5 ] || others+=("$workdir")
 done
 "$python" -m experiments.run_application --workdir="$folder/alpha_0.5" \

@@ -13,9 +13,11 @@ from jdm.applications import brittleness
 from jdm.applications import comparison
 from jdm.applications import counterfactuals
 from jdm.applications import embeddings
+from jdm.applications import group_removal
 from jdm.applications import leakage
 from jdm.applications import memorization
 from jdm.applications import mislabels
+from jdm.applications import pool_design
 from jdm.applications import selection
 from jdm.applications import similarity
 from jdm.applications import unlearning
@@ -27,9 +29,11 @@ APPLICATIONS: Mapping[str, Callable[..., Any]] = {
     'comparison': comparison.comparison,
     'counterfactuals': counterfactuals.counterfactuals,
     'embeddings': embeddings.embeddings,
+    'group_removal': group_removal.group_removal,
     'leakage': leakage.leakage,
     'memorization': memorization.memorization,
     'mislabels': mislabels.mislabels,
+    'pool_design': pool_design.pool_design,
     'selection': selection.selection,
     'similarity': similarity.similarity,
     'unlearning': unlearning.unlearning,

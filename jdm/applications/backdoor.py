@@ -20,7 +20,7 @@ from jdm.applications import suspects
 _WHO = 'backdoor'
 SCORE = 'backdoor'  # The name of its own score among baselines.
 _SMALLEST, _RATIO, _LARGEST_SHARE = 10, 1.25, 0.8
-_NEAR_BEST = 0.1  # Sizes whose value is so near the best one are scored by.
+_NEAR_BEST = 0.05  # Values that much below the highest count as good as it.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,8 +61,8 @@ class Backdoor:
       NaN where the label has too few examples.
     scores: `[num_train]`, higher = more suspicious: mean influence exchanged,
       both ways, with a member of the set, beyond that with other examples of
-      the label; averaged over the sizes whose value is within a tenth of the
-      highest, in outcome units. Examples of other labels all get the lowest.
+      the label; averaged over the sizes whose value is within 5 % of the highest,
+      in outcome units. Examples of other labels all get the lowest.
     precision: share of the known poisoned rows in the set; NaN if unknown.
     recall: share of the known poisoned rows that are in the set; likewise.
     detections: of `scores` as 'backdoor', and of baselines, by known poisoned
@@ -123,7 +123,8 @@ def backdoor(
     seed: of starts and resamples.
 
   Returns:
-    The set whose value is highest, found again with all models. Something is
+    A set of the label with the highest value, as small as a value 5 % below
+    that allows, searched once more with all models. Something is
     always found: look at the values of other labels, at the images, and at
     what its removal does (`removal`).
 
@@ -144,9 +145,8 @@ def backdoor(
       for rows in members.values()
   ]
   values = np.stack([one.values for one in searches])
-  group = int(np.nanargmax(np.nanmax(values, axis=1)))
+  group, size = _choice(values, grid)
   label, rows = list(members.items())[group]
-  size = int(grid[np.nanargmax(values[group])])
   whole = submatrix.excess(influence[np.ix_(rows, rows)])
   places = submatrix.search(whole, size, num_restarts=num_restarts, seed=seed)
   chosen = rows[places]
@@ -246,7 +246,7 @@ def _members(parts, labels) -> dict[int, np.ndarray]:
   """Rows by label; all as -1 without labels."""
   num_train = len(parts[0])
   shapes = {part.shape for part in parts}
-  if shapes != {(num_train, num_train)} or len(parts) == 2:
+  if shapes != {(num_train, num_train)} or len(parts) not in (1, 3):
     raise ValueError(
         f'`{_WHO}` expects influence [num_train, num_train], and two halves of'
         f' the same shape or none, got {[list(part.shape) for part in parts]}.'
@@ -293,6 +293,20 @@ class _Search(NamedTuple):
   matrices: list[np.ndarray]
 
 
+def _choice(values: np.ndarray, grid: np.ndarray) -> tuple[int, int]:
+  """The group of the highest value, and the smallest size near its value."""
+  known = np.where(np.isfinite(values), values, -np.inf)
+  group = int(known.max(axis=1).argmax())
+  own = known[group]
+  if not np.isfinite(own.max()):
+    raise ValueError(
+        f'`{_WHO}` finds no label with enough examples for sets of'
+        f' {grid[0]} or more.'
+    )
+  near = own >= own.max() - _NEAR_BEST * abs(own.max())
+  return group, int(grid[np.flatnonzero(near)[0]])
+
+
 def _search(parts, rows, grid, num_restarts: int, seed: int) -> _Search:
   """Searches sets with each half and values them by the other."""
   excess = [submatrix.excess(part[np.ix_(rows, rows)]) for part in parts]
@@ -316,12 +330,11 @@ def _search(parts, rows, grid, num_restarts: int, seed: int) -> _Search:
 
 def _scores(search: _Search) -> np.ndarray:
   """Mean influence exchanged with sets beyond that with everyone, `[num]`."""
-  best = np.nanmax(search.values)
+  values = search.values[: len(search.sets)]
+  near = values >= values.max() - _NEAR_BEST * abs(values.max())
   scores, count = np.zeros(len(search.matrices[0])), 0
-  for value, sets in zip(search.values, search.sets):
-    # A best value below 0 still takes part.
-    if value < best - _NEAR_BEST * abs(best):
-      continue
+  for number in np.flatnonzero(near):
+    sets = search.sets[number]
     for matrix, members in zip(search.matrices, sets):
       both = np.asarray(matrix + matrix.T, np.float64)
       np.fill_diagonal(both, 0)

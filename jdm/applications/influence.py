@@ -82,7 +82,8 @@ def influence(
     has_own = own[tile] >= 0
     kept[:, has_own] = ~masks[:, own[tile][has_own]]
     sums = _sums(columns, outcomes[:, tile], kept)
-    value[:, tile], error[:, tile], counts = _difference(*sums)
+    means, error[:, tile], counts = _difference(*sums)
+    value[:, tile] = means[0] - means[1]
     num_with[:, tile], num_without[:, tile] = counts
   places = np.flatnonzero(own >= 0)
   value[own[places], places] = 0
@@ -116,21 +117,18 @@ def self_influence(masks: np.ndarray, outcomes: np.ndarray) -> SelfInfluence:
   held = masks.sum(axis=0).astype(np.float64)
   inside = centred.sum(axis=0, where=masks, dtype=np.float64)
   total = centred.sum(axis=0, dtype=np.float64)
-  value, error, (num_with, num_without) = _difference(
+  means, error, counts = _difference(
       (held, inside),
       (len(masks), total, squares.sum(axis=0, dtype=np.float64)),
       squares.sum(axis=0, where=masks, dtype=np.float64),
   )
-  with np.errstate(invalid='ignore', divide='ignore'):
-    mean_with = middle + inside / num_with
-    mean_without = middle + (total - inside) / num_without
   return SelfInfluence(
-      value=value,
+      value=means[0] - means[1],
       error=error,
-      num_with=num_with.astype(np.int64),
-      num_without=num_without.astype(np.int64),
-      mean_with=mean_with,
-      mean_without=mean_without,
+      num_with=counts[0].astype(np.int64),
+      num_without=counts[1].astype(np.int64),
+      mean_with=middle + means[0],
+      mean_without=middle + means[1],
   )
 
 
@@ -153,20 +151,25 @@ def _sums(columns: np.ndarray, outcomes: np.ndarray, kept: np.ndarray):
 
 
 def _difference(held, every, held_squares):
-  """Difference of means, its standard error, and both numbers of models."""
+  """Means with and without an example, Welch's error, and both counts.
+
+  Args:
+    held: number and sum of the outcomes of models with the example.
+    every: number, sum and sum of squares of those of all models.
+    held_squares: sum of squares of models with the example.
+  """
   num_with, inside = (np.asarray(array, np.float64) for array in held)
-  num_without, outside = every[0] - num_with, every[1] - inside
-  with np.errstate(invalid='ignore', divide='ignore'):
-    mean_with, mean_without = inside / num_with, outside / num_without
-    parts = []
-    for count, mean, squares in (
-        (num_with, mean_with, held_squares),
-        (num_without, mean_without, every[2] - held_squares),
-    ):
-      variance = np.maximum(squares - count * mean**2, 0) / (count - 1)
-      parts.append(np.where(count > 1, variance / count, np.nan))
-    value = mean_with - mean_without
-  return value, np.sqrt(parts[0] + parts[1]), (num_with, num_without)
+  means, parts = [], []
+  for count, total, squares in (
+      (num_with, inside, held_squares),
+      (every[0] - num_with, every[1] - inside, every[2] - held_squares),
+  ):
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    spread = np.maximum(squares - count * mean**2, 0)
+    variance = spread / np.maximum(count - 1, 1) / np.maximum(count, 1)
+    means.append(mean)
+    parts.append(np.where(count > 1, variance, np.nan))
+  return means, np.sqrt(parts[0] + parts[1]), (num_with, every[0] - num_with)
 
 
 def _checked(who: str, masks, outcomes) -> tuple[np.ndarray, np.ndarray]:

@@ -204,7 +204,7 @@ def recommend(
     )
   if not 0 < share < 1:
     raise ValueError(f'`recommend` expects a share in (0, 1), got {share}.')
-  given = limit is not None and limit > values.max()
+  given = limit is not None and bool(limit > values.max())
   found = _power_law(counts, values, limit if given else None)
   top, coefficient, exponent = found
   enough = float('nan')

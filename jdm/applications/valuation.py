@@ -190,19 +190,12 @@ def retrained(
         f'`{_WHO}` needs at least two replicates and two random orders for an'
         f' interval, got {replicates} and {num_random}.'
     )
-  reported = valued.report_ids
-  num_targets = len(valued.valuation_ids) + len(reported)
+  num_targets = len(valued.valuation_ids) + len(valued.report_ids)
   orders = {
       mode: curves_lib.by_value(ways(valued), mode, num_random, seed)
       for mode in curves_lib.MODES
   }
-  measures = {
-      name: functools.partial(
-          utility, name, target_ids=reported, target_labels=target_labels
-      )
-      for name in valued.utilities
-      if name not in valued.columns
-  }
+  measures = _measures(valued, target_labels)
   sizes = {'remove': removal_sizes, 'add': addition_sizes}
   sizes = {mode: own for mode, own in sizes.items() if len(own)}
   for mode, own in sizes.items():
@@ -338,6 +331,20 @@ def extremes(
   return {
       'highest': [row(i) for i in order[:count]],
       'lowest': [row(i) for i in order[::-1][:count]],
+  }
+
+
+def _measures(valued, target_labels) -> dict[str, curves_lib.Measure]:
+  """The utilities of retrained models, on the targets reported on."""
+  return {
+      name: functools.partial(
+          utility,
+          name,
+          target_ids=valued.report_ids,
+          target_labels=target_labels,
+      )
+      for name in valued.utilities
+      if name not in valued.columns
   }
 
 

@@ -81,7 +81,15 @@ def rules(
   axes.set_ylabel(
       f'observed change of {canvas.words(outcome)} ({canvas.units(outcome)})'
   )
-  canvas.legend(axes)
+  # Above, where it hides no point.
+  axes.legend(
+      frameon=False,
+      fontsize=8.5,
+      ncols=3,
+      loc='lower left',
+      bbox_to_anchor=(-0.05, 1),
+      columnspacing=1.2,
+  )
   return figure
 
 
@@ -120,6 +128,7 @@ def agreements(
   axes.tick_params(axis='y', labelsize=8)
   axes.grid(axis='y', visible=False)
   axes.axvline(0, color=canvas.INK, linewidth=0.8)
+  axes.set_ylim(0.7 - len(rows), 0.7)
   axes.set_xlim(min(axes.get_xlim()[0], 0), 1.02)
-  axes.set_xlabel('Spearman of predicted and observed change; tick: ceiling')
+  axes.set_xlabel('Spearman; tick: ceiling')
   return figure

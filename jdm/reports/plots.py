@@ -87,7 +87,7 @@ def counterfactual_curves(
   _draw_curves(
       axes,
       counterfactuals,
-      counterfactuals.predicted.mean(axis=2),
+      _mean_predicted(counterfactuals),
       observed,
       interval,
   )
@@ -95,6 +95,19 @@ def counterfactual_curves(
   targets = f' (mean over {num} target{"s" if num > 1 else ""})'
   _label_curves(axes, outcome, targets, observed is not None)
   return figure
+
+
+def _mean_predicted(
+    counterfactuals: counterfactuals_lib.Counterfactuals,
+) -> np.ndarray:
+  """Means `[kinds, sizes]` over the targets that points average, too."""
+  predicted = counterfactuals.predicted
+  valid = np.isfinite(predicted)
+  if counterfactuals.observed is not None:
+    valid &= np.isfinite(counterfactuals.observed)
+  total = np.where(valid, predicted, 0.0).sum(axis=2)
+  count = valid.sum(axis=2)
+  return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def target_curve(

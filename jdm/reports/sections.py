@@ -13,6 +13,9 @@ _NOT_PLAIN = (
     'pictures that lie in no file; write them first and pass their paths'
 )
 _INDENT = '\N{EM SPACE}'
+_WIDE = 1000  # Pixels of a picture; two narrower ones stand side by side.
+_SCALE = 0.6  # Of a wide picture: letters as large as those of the text.
+_MANY = 6  # Limits; more are folded away.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,9 +120,7 @@ def html(section: Section) -> str:
   table = tables.html(_rows(section.table))
   parts.append(f'<div class="findings">{table}</div>\n' if table else '')
   parts.append(_pictures(section.pictures))
-  if section.limits:
-    items = ''.join(f'<li>{html_lib.escape(s)}</li>\n' for s in section.limits)
-    parts.append(f'<ul class="note">{items}</ul>\n')
+  parts.append(_limits(section.limits))
   if section.command:
     command = html_lib.escape(section.command)
     parts.append(f'<p class="note">Made by <code>{command}</code></p>\n')
@@ -152,8 +153,30 @@ def _pictures(pictures: Mapping[str, str | bytes]) -> str:
     if isinstance(content, str):
       with open(content, 'rb') as file:
         content = file.read()
+    width = _width(content)
+    kind = 'class="plot"'
+    if width > _WIDE:
+      kind = f'class="plot wide" style="max-width: {_SCALE * width:.0f}px"'
     shown.append(
-        f'<figure class="plot">{cards.picture(content, caption)}'
+        f'<figure {kind}>{cards.picture(content, caption)}'
         f'<figcaption>{html_lib.escape(caption)}</figcaption></figure>\n'
     )
   return f'<div class="pair">{"".join(shown)}</div>\n' if shown else ''
+
+
+def _width(content: bytes) -> int:
+  """Pixels, from the header of a PNG."""
+  return int.from_bytes(content[16:20], 'big')
+
+
+def _limits(limits: Sequence[str]) -> str:
+  items = [f'<li>{html_lib.escape(s)}</li>\n' for s in limits]
+  if not items:
+    return ''
+  shown = f'<ul class="note">{"".join(items[:_MANY])}</ul>\n'
+  if len(items) > _MANY:
+    shown += (
+        f'<details><summary>{len(items) - _MANY} more notes</summary>'
+        f'<ul class="note">{"".join(items[_MANY:])}</ul></details>\n'
+    )
+  return shown

@@ -49,6 +49,8 @@ img.pixels { image-rendering: pixelated; }
 /* Numbers and sentences share this column. */
 .findings td.number { text-align: left; white-space: normal; }
 figure.plot { margin: 0; }
+figure.wide { grid-column: 1 / -1; }
+figure.wide img { max-width: 100%; }
 figure.plot figcaption::first-letter { text-transform: uppercase; }
 ul.note { padding-left: 20px; }
 .contents { max-width: none; }

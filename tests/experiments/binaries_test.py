@@ -186,7 +186,9 @@ class PipelineTest(parameterized.TestCase):
     result = self._read('counterfactuals.json')
     self.assertLen(result['target_ids'], 2)
     self.assertIn('helpful', result['agreement'])
-    self.assertTrue(os.path.exists(f'{self.workdir}/counterfactual_curves.png'))
+    self.assertTrue(
+        os.path.exists(f'{self.workdir}/counterfactuals_curves.png')
+    )
 
   def test_another_recipe_is_refused(self):
     done = run(

@@ -67,6 +67,22 @@ class SectionsTest(absltest.TestCase):
       self.assertIn(words, read.words)
     self.assertLen(read.links, 1)
 
+  def test_wide_pictures_take_the_whole_width(self):
+    pictures = {
+        name: canvas.png(canvas.blank(width, 1))
+        for name, width in (('narrow', canvas.WIDTH), ('broad', 9))
+    }
+    content = sections_lib.html(_section(pictures=pictures))
+    self.assertEqual(content.count('<figure class="plot">'), 1)
+    self.assertEqual(content.count('<figure class="plot wide" '), 1)
+
+  def test_many_limits_are_folded_away(self):
+    limits = [f'Limit {number}.' for number in range(9)]
+    read = html_reader.Page(sections_lib.html(_section(limits=limits)))
+    self.assertIn('3 more notes', read.words)
+    for limit in limits:
+      self.assertEqual(read.words.count(limit), 1)
+
   def test_what_is_empty_is_not_shown(self):
     content = sections_lib.html(sections_lib.Section(name='two_words'))
     read = html_reader.Page(content)
