@@ -321,11 +321,8 @@ class _Resampler:
 
 def _own_ids(datamodels, targets) -> np.ndarray | None:
   """The column of masks that is each target, -1 for none; None of test ones."""
-  if not datamodels.outcome.endswith('_train'):
-    return None
-  columns = {int(row): i for i, row in enumerate(datamodels.train_ids)}
-  own = [int(row) for row in np.asarray(datamodels.target_ids)[targets]]
-  return np.array([columns.get(row, -1) for row in own], np.int64)
+  own = datamodels_lib.own_ids(datamodels)
+  return None if own is None else own[targets]
 
 
 def _insert(tails: np.ndarray, values: np.ndarray) -> None:

@@ -4,7 +4,8 @@ Needs held-out models (`experiments.evaluate_datamodels --replicates=2` trains
 them). Outcomes are compared as far as the store has or can compute them:
 `collect_outcomes --outcomes=logits` serves all. Pools of other alphas are named
 by --pool_design_workdirs, each with held-out models of its own:
-`experiments/launch/pool_design_alphas.sh` makes some.
+`experiments/launch/pool_design_alphas.sh` makes some. --sizes are numbers of
+models here, by default a quarter, half and all.
 """
 
 from typing import Any

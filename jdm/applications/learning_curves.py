@@ -81,8 +81,8 @@ class Recommendation:
 
 
 def default_num_models(num_models: int) -> list[int]:
-  """An eighth, a quarter, half and all of the models, at least 40 each."""
-  sizes = sorted({num_models // part for part in (8, 4, 2, 1)})
+  """A quarter, half and all of the models, at least 40 each."""
+  sizes = sorted({num_models // part for part in (4, 2, 1)})
   return [size for size in sizes if size >= _LEAST] or [num_models]
 
 

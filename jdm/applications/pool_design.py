@@ -85,7 +85,7 @@ def pool_design(
       the pairs on the same subset of `stability`.
     outcome: which of them the curves are about; the first by default.
     target_ids: columns of all outcomes; all by default.
-    num_models: of the learning curve; an eighth to all by default.
+    num_models: of the learning curve; a quarter, half and all by default.
     regressors: of the learning curve; the first fits the outcomes.
     retrain: `(masks, 1) -> [1, num_models, num_targets]` of `outcome`, to train
       the second models of the pairs; None leaves `stability` out.

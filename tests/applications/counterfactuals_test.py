@@ -10,10 +10,12 @@ from scipy import stats
 
 from jdm import applications
 from jdm import datamodels as datamodels_lib
+from jdm import interventions
 from jdm.applications import counterfactuals as lib
 
 _NUM_TRAIN, _NUM_TARGETS = 50, 6
 _WEIGHTS = np.random.default_rng(0).normal(size=(_NUM_TRAIN, _NUM_TARGETS))
+_LABELS = np.arange(_NUM_TRAIN) % 5
 
 
 def _datamodels(weights=_WEIGHTS):
@@ -110,6 +112,145 @@ class LinearWorldTest(parameterized.TestCase):
         found.predicted[0], everything.predicted[1][:, [4, 1]]
     )
     np.testing.assert_allclose(found.observed, found.predicted, atol=1e-12)
+
+
+class RulesTest(parameterized.TestCase):
+
+  def test_other_scores_choose_and_datamodels_predict(self):
+    scores = np.random.default_rng(5).normal(size=_WEIGHTS.shape)
+    found = lib.counterfactuals(
+        _datamodels(),
+        sizes=[4],
+        kinds=('helpful',),
+        scores={'nearest': scores},
+        target_ids=[3, 0],
+        retrain=_exact,
+    )
+    self.assertEqual(found.kinds, ('helpful', 'nearest'))
+    for place, target in enumerate((3, 0)):
+      rows = np.argsort(-scores[:, target])[:4]
+      np.testing.assert_array_equal(found.removed[1, place], rows)
+      self.assertAlmostEqual(
+          found.predicted[1, 0, place], -_WEIGHTS[rows, target].sum()
+      )
+    np.testing.assert_allclose(found.observed, found.predicted, atol=1e-12)
+    self.assertIn('nearest', found.agreement)
+
+  def test_same_class(self):
+    target_labels = np.arange(_NUM_TARGETS) % 2
+    found = lib.counterfactuals(
+        _datamodels(),
+        sizes=[9],
+        kinds=('same_class',),
+        labels=_LABELS,
+        target_labels=target_labels,
+    )
+    for place in range(_NUM_TARGETS):
+      rows = found.removed[0, place]
+      self.assertLen(set(rows), 9)
+      np.testing.assert_array_equal(_LABELS[rows], target_labels[place])
+
+  def test_skipping_what_cannot_be_trained(self):
+    """Class 0 has ten examples: nine may go."""
+    options = {
+        'sizes': [9, 10, 11],
+        'kinds': ('same_class', 'random'),
+        'labels': _LABELS,
+        'target_labels': np.zeros(_NUM_TARGETS, int),
+        'retrain': _exact,
+        'replicates': 2,
+    }
+    found = lib.counterfactuals(_datamodels(), skip_untrainable=True, **options)
+    is_missing = np.isnan(found.predicted)
+    np.testing.assert_array_equal(is_missing, np.isnan(found.observed))
+    np.testing.assert_array_equal(is_missing[0].all(axis=1), [0, 1, 1])
+    self.assertFalse(is_missing[1].any())
+    self.assertEqual(found.num_skipped, 2 * _NUM_TARGETS)
+    self.assertEqual(found.num_retrained, 4 * _NUM_TARGETS * 2 + 20)
+    self.assertAlmostEqual(found.agreement['same_class'].spearman, 1.0)
+    with self.assertRaisesRegex(ValueError, "'same_class' has fewer than 11"):
+      lib.counterfactuals(_datamodels(), **options)
+    with self.assertRaisesRegex(ValueError, 'leave class 0 without'):
+      lib.counterfactuals(_datamodels(), **{**options, 'sizes': [10]})
+
+
+class ActionsTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.bases = interventions.random_bases(_NUM_TRAIN, 0.5, 2, seed=3)
+
+  @parameterized.parameters('remove', 'add')
+  def test_bases(self, action):
+    seen = []
+
+    def retrain(masks, replicates, *, relabel=None):
+      self.assertIsNone(relabel)
+      seen.append(masks)
+      return _exact(masks, replicates)
+
+    found = lib.counterfactuals(
+        _datamodels(),
+        sizes=[3, 8],
+        target_ids=[4, 1],
+        bases=self.bases,
+        action=action,
+        retrain=retrain,
+        replicates=2,
+    )
+    control, changed = seen
+    np.testing.assert_array_equal(control, self.bases)
+    self.assertEqual((found.action, found.base), (action, 'subset'))
+    np.testing.assert_allclose(found.observed, found.predicted, atol=1e-12)
+    np.testing.assert_allclose(
+        found.control,
+        [self.bases[n] @ _WEIGHTS[:, t] for n, t in enumerate((4, 1))],
+    )
+    sign = -1 if action == 'remove' else 1
+    eligible = self.bases if action == 'remove' else ~self.bases
+    sizes = changed.sum(axis=1).reshape(3, 2, 2)
+    expected = 25 + sign * np.array([3, 8])
+    np.testing.assert_array_equal(sizes, expected[None, :, None] + 0 * sizes)
+    for place, target in enumerate((4, 1)):
+      own = np.flatnonzero(eligible[place])
+      best = own[np.argsort(-_WEIGHTS[own, target])]
+      np.testing.assert_array_equal(found.removed[0, place], best[:8])
+      self.assertAlmostEqual(
+          found.predicted[0, 1, place], sign * _WEIGHTS[best[:8], target].sum()
+      )
+    self.assertEqual(found.num_retrained, 12 * 2 + 2 * 20)
+
+  def test_relabel(self):
+    new_labels = np.arange(_NUM_TARGETS) % 5
+    seen = []
+
+    def retrain(masks, replicates, *, relabel=None):
+      self.assertTrue(masks.all())
+      moved = np.zeros(masks.shape) if relabel is None else relabel >= 0
+      seen.append(relabel)
+      return np.stack([_WEIGHTS.sum(0) - 2 * moved @ _WEIGHTS] * replicates)
+
+    found = lib.counterfactuals(
+        _datamodels(),
+        sizes=[3],
+        kinds=('helpful', 'random'),
+        action='relabel',
+        labels=_LABELS,
+        new_labels=new_labels,
+        retrain=retrain,
+    )
+    self.assertIsNone(seen[0])  # The control.
+    relabel = seen[1].reshape(2, _NUM_TARGETS, _NUM_TRAIN)
+    for kind in range(2):
+      for target in range(_NUM_TARGETS):
+        rows = found.removed[kind, target]
+        self.assertNotIn(new_labels[target], _LABELS[rows])
+        expected = np.full(_NUM_TRAIN, -1)
+        expected[rows] = new_labels[target]
+        np.testing.assert_array_equal(relabel[kind, target], expected)
+    # Twice the loss of the weight that datamodels know of.
+    np.testing.assert_allclose(found.observed, 2 * found.predicted, atol=1e-9)
+    self.assertAlmostEqual(found.agreement['helpful'].slope, 2.0)
 
 
 class NoiseTest(parameterized.TestCase):
@@ -239,6 +380,29 @@ class ErrorsTest(parameterized.TestCase):
       ('no_target', {'target_ids': []}, 'target_ids .* at least one'),
       ('replicates', {'replicates': 0}, 'one retraining'),
       ('controls', {'control_replicates': 0}, 'one retraining'),
+      ('twice', {'target_ids': [2, 2]}, r'once, got \[2\]'),
+      ('kinds_twice', {'kinds': ('random',) * 2}, 'each kind once'),
+      ('action', {'action': 'move'}, "actions .*got 'move'"),
+      ('add', {'action': 'add'}, 'needs bases to add to'),
+      ('relabel', {'action': 'relabel'}, 'needs labels for the action'),
+      ('classes', {'kinds': ('same_class',)}, 'needs labels and target_labels'),
+      ('labels', {'labels': np.zeros(3)}, r'labels of shape \[50\], got \[3\]'),
+      ('bases', {'bases': np.ones((6, 50))}, r'bool \[6, 50\].*float64'),
+      (
+          'scores',
+          {'scores': {'near': np.zeros((3, 6))}},
+          r"\[50, 6\], got \[3, 6\] for 'near'",
+      ),
+      (
+          'nan',
+          {'scores': {'near': np.full((50, 6), np.nan)}},
+          'finite scores',
+      ),
+      (
+          'batch',
+          {'sizes': [45], 'batch_size': 10},
+          'smaller than a batch of 10',
+      ),
       (
           'retrain',
           {'retrain': lambda masks, replicates: masks @ _WEIGHTS},

@@ -70,7 +70,7 @@ class LearningCurveTest(parameterized.TestCase):
 
   def test_default_sizes(self):
     self.assertEqual(
-        learning_curves.default_num_models(2000), [250, 500, 1000, 2000]
+        learning_curves.default_num_models(2000), [500, 1000, 2000]
     )
     self.assertEqual(learning_curves.default_num_models(100), [50, 100])
     self.assertEqual(learning_curves.default_num_models(10), [10])

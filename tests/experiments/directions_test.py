@@ -167,7 +167,7 @@ class StudyTest(absltest.TestCase):
       command = [
           *(sys.executable, '-m', 'experiments.comparison_study'),
           *(f'--workdir={folder}', '--settings=digits_linear', '--seeds=1'),
-          *('--num_models=300', '--replicates=2'),
+          *('--num_models=800', '--replicates=2'),
       ]
       tables = []
       for _ in range(2):
