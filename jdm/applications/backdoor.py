@@ -9,7 +9,7 @@ search has not seen.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from jdm.applications import suspects
 
 _WHO = 'backdoor'
 SCORE = 'backdoor'  # The name of its own score among baselines.
-_SMALLEST, _RATIO, _LARGEST_SHARE = 10, 1.25, 0.8
-_NEAR_BEST = 0.05  # Values that much below the highest count as good as it.
+_SMALLEST, _RATIO = 10, 1.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,10 +58,10 @@ class Backdoor:
       that size, beyond what its members do to everyone of the label, in outcome
       units; of models that the set was not searched with, if there are halves.
       NaN where the label has too few examples.
-    scores: `[num_train]`, higher = more suspicious: mean influence exchanged,
-      both ways, with a member of the set, beyond that with other examples of
-      the label; averaged over the sizes whose value is within 5 % of the highest,
-      in outcome units. Examples of other labels all get the lowest.
+    scores: `[num_train]`, higher = more suspicious: mean influence of a member
+      of the set on the example beyond that of all examples of the label, in
+      outcome units; averaged over the sizes whose value is within 5 % of the
+      highest. Examples of other labels all get the lowest.
     precision: share of the known poisoned rows in the set; NaN if unknown.
     recall: share of the known poisoned rows that are in the set; likewise.
     detections: of `scores` as 'backdoor', and of baselines, by known poisoned
@@ -124,9 +123,10 @@ def backdoor(
 
   Returns:
     A set of the label with the highest value, as small as a value 5 % below
-    that allows, searched once more with all models. Something is
-    always found: look at the values of other labels, at the images, and at
-    what its removal does (`removal`).
+    that allows, searched once more with all models. Sets are found by swaps,
+    then replaced by the examples that they do most to. Something is always
+    found: look at the values of other labels, at the images, and at what its
+    removal does (`removal`).
 
   Raises:
     ValueError: if shapes do not fit, an influence is not finite, sizes are out
@@ -140,25 +140,36 @@ def backdoor(
   parts = [influence, *map(np.asarray, halves or ())]
   members = _members(parts, labels)
   grid = _sizes(sizes, max(map(len, members.values())))
-  searches = [
-      _search(parts, rows, grid, num_restarts, seed)
+  blocks = [
+      [submatrix.excess(part[np.ix_(rows, rows)]) for part in parts]
       for rows in members.values()
   ]
-  values = np.stack([one.values for one in searches])
-  group, size = _choice(values, grid)
+  searches = [
+      submatrix.search_sizes(
+          block[1:] or block, grid, num_restarts=num_restarts, seed=seed
+      )
+      for block in blocks
+  ]
+  group = _best_group(searches, grid)
   label, rows = list(members.items())[group]
-  whole = submatrix.excess(influence[np.ix_(rows, rows)])
-  places = submatrix.search(whole, size, num_restarts=num_restarts, seed=seed)
-  chosen = rows[places]
-  own = _scores(searches[group])
+  block, search = blocks[group], searches[group]
+  number = int(search.near_best()[0])  # The smallest size that is good enough.
+  places = submatrix.refine(
+      block[0],
+      submatrix.search(
+          block[0], int(grid[number]), num_restarts=num_restarts, seed=seed
+      ),
+  )
+  own = submatrix.scores(block[1:] or block, search)
   scores = np.full(len(influence), own.min())
   scores[rows] = own
+  chosen = rows[places]
   return Backdoor(
       rows=chosen,
       label=label,
       sizes=grid,
       groups=np.array(list(members)),
-      values=values,
+      values=np.stack([one.values for one in searches]),
       scores=scores,
       is_cross_fitted=halves is not None,
       removal=None,
@@ -265,13 +276,13 @@ def _members(parts, labels) -> dict[int, np.ndarray]:
 
 
 def _sizes(sizes, largest_label: int) -> np.ndarray:
-  most = int(_LARGEST_SHARE * largest_label)
+  most = submatrix.largest_size(largest_label)
   if sizes is None:
     grid = [_SMALLEST * _RATIO**power for power in range(60)]
-    sizes = [round(size) for size in grid if size <= most] or [max(most, 1)]
+    sizes = [round(size) for size in grid if size <= most] or [most]
   grid = np.asarray(sizes, np.int64)
   ascending = grid.ndim == 1 and grid.size > 0 and (np.diff(grid) > 0).all()
-  if not ascending or grid[0] < 1 or grid[-1] > max(most, 1):
+  if not ascending or grid[0] < 1 or grid[-1] > most:
     raise ValueError(
         f'`{_WHO}` expects ascending sizes from 1 to {most}, 80 % of the'
         f' largest label, got {grid.tolist()}.'
@@ -279,71 +290,15 @@ def _sizes(sizes, largest_label: int) -> np.ndarray:
   return grid
 
 
-class _Search(NamedTuple):
-  """What was found among the examples of one label, for every size.
-
-  Attributes:
-    values: `[num_sizes]`, NaN where the label is too small.
-    sets: for each size that is not, one set from each direction.
-    matrices: of each direction, the excess that its sets are valued by.
-  """
-
-  values: np.ndarray
-  sets: list[list[np.ndarray]]
-  matrices: list[np.ndarray]
-
-
-def _choice(values: np.ndarray, grid: np.ndarray) -> tuple[int, int]:
-  """The group of the highest value, and the smallest size near its value."""
-  known = np.where(np.isfinite(values), values, -np.inf)
-  group = int(known.max(axis=1).argmax())
-  own = known[group]
-  if not np.isfinite(own.max()):
+def _best_group(searches: Sequence[submatrix.Sets], grid: np.ndarray) -> int:
+  """The label whose sets have the highest value."""
+  best = [max(one.values[: len(one.sets)], default=-np.inf) for one in searches]
+  if not np.isfinite(best).any():
     raise ValueError(
-        f'`{_WHO}` finds no label with enough examples for sets of'
-        f' {grid[0]} or more.'
+        f'`{_WHO}` finds no label with enough examples for sets of {grid[0]} or'
+        ' more.'
     )
-  near = own >= own.max() - _NEAR_BEST * abs(own.max())
-  return group, int(grid[np.flatnonzero(near)[0]])
-
-
-def _search(parts, rows, grid, num_restarts: int, seed: int) -> _Search:
-  """Searches sets with each half and values them by the other."""
-  excess = [submatrix.excess(part[np.ix_(rows, rows)]) for part in parts]
-  pairs = [(1, 2), (2, 1)] if len(excess) > 1 else [(0, 0)]
-  values, sets = np.full(len(grid), np.nan), []
-  for number, size in enumerate(grid):
-    if size > max(_LARGEST_SHARE * len(rows), 1) or size >= len(rows):
-      break
-    found = [
-        submatrix.search(
-            excess[here], int(size), num_restarts=num_restarts, seed=seed
-        )
-        for here, _ in pairs
-    ]
-    sets.append(found)
-    values[number] = np.mean(
-        [submatrix.total(excess[to], s) for s, (_, to) in zip(found, pairs)]
-    )
-  return _Search(values, sets, [excess[to] for _, to in pairs])
-
-
-def _scores(search: _Search) -> np.ndarray:
-  """Mean influence exchanged with sets beyond that with everyone, `[num]`."""
-  values = search.values[: len(search.sets)]
-  near = values >= values.max() - _NEAR_BEST * abs(values.max())
-  scores, count = np.zeros(len(search.matrices[0])), 0
-  for number in np.flatnonzero(near):
-    sets = search.sets[number]
-    for matrix, members in zip(search.matrices, sets):
-      both = np.asarray(matrix + matrix.T, np.float64)
-      np.fill_diagonal(both, 0)
-      is_member = np.isin(np.arange(len(both)), members)
-      with_set = both[:, members].sum(axis=1)
-      with_set /= np.maximum(len(members) - is_member, 1)
-      scores += with_set - both.sum(axis=1) / (len(both) - 1)
-      count += 1
-  return scores / count
+  return int(np.argmax(best))
 
 
 def _measured(chosen, scores, poisoned, baselines, seed) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def scores(
         label=f'{name} ({chosen.sum()})',
     )
   axes.set_xlabel(
-      'influence exchanged with a member of the set, beyond that with others'
+      'influence of a member of the set on it, beyond that of the whole label'
       f' ({canvas.units(outcome)})'
   )
   axes.xaxis.label.set_fontsize(9)
