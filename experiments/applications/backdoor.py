@@ -29,7 +29,6 @@ _COMPARE = flags.DEFINE_bool(
     'Whether to search without labels, and by LASSO weights, too.',
 )
 _REPLICATES = 10
-SCORE = lib.SCORE
 
 
 def num_trainings(job: job_lib.Job) -> int:

@@ -150,7 +150,7 @@ def backdoor(
       )
       for block in blocks
   ]
-  group = _best_group(searches, grid)
+  group = _best_group(searches)
   label, rows = list(members.items())[group]
   block, search = blocks[group], searches[group]
   number = int(search.near_best()[0])  # The smallest size that is good enough.
@@ -277,6 +277,8 @@ def _members(parts, labels) -> dict[int, np.ndarray]:
 
 def _sizes(sizes, largest_label: int) -> np.ndarray:
   most = submatrix.largest_size(largest_label)
+  if most < 1:
+    raise ValueError(f'`{_WHO}` expects a label with two examples or more.')
   if sizes is None:
     grid = [_SMALLEST * _RATIO**power for power in range(60)]
     sizes = [round(size) for size in grid if size <= most] or [most]
@@ -290,14 +292,9 @@ def _sizes(sizes, largest_label: int) -> np.ndarray:
   return grid
 
 
-def _best_group(searches: Sequence[submatrix.Sets], grid: np.ndarray) -> int:
+def _best_group(searches: Sequence[submatrix.Sets]) -> int:
   """The label whose sets have the highest value."""
   best = [max(one.values[: len(one.sets)], default=-np.inf) for one in searches]
-  if not np.isfinite(best).any():
-    raise ValueError(
-        f'`{_WHO}` finds no label with enough examples for sets of {grid[0]} or'
-        ' more.'
-    )
   return int(np.argmax(best))
 
 

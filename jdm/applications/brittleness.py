@@ -233,18 +233,9 @@ def _right_targets(
   ids = np.arange(num_targets) if target_ids is None else target_ids
   ids = interventions.check_ids(_WHO, 'target_ids', ids, num_targets)
   control = np.asarray(control_margins, np.float64)
-  if control.ndim != 2 or control.shape[1] != num_targets:
-    raise ValueError(
-        f'`{_WHO}` expects control_margins [replicates, {num_targets}], got'
-        f' {list(control.shape)}.'
-    )
-  if len(control) < _LEAST_CONTROLS:
-    raise ValueError(
-        f'`{_WHO}` expects at least {_LEAST_CONTROLS} trainings on everything,'
-        f' which tell which targets are right, got {len(control)}.'
-    )
   weights = np.asarray(datamodels.weights)
   for name, value, shape in (
+      ('control_margins', control, (len(control), num_targets)),
       ('labels', labels, weights.shape[:1]),
       ('wrong_class', wrong_class, weights.shape[1:]),
       ('then', then, weights.shape),
@@ -254,6 +245,11 @@ def _right_targets(
           f'`{_WHO}` expects {name} of shape {list(shape)}, got'
           f' {list(np.shape(value))}.'
       )
+  if len(control) < _LEAST_CONTROLS:
+    raise ValueError(
+        f'`{_WHO}` expects at least {_LEAST_CONTROLS} trainings on everything,'
+        f' which tell which targets are right, got {len(control)}.'
+    )
   if wrong_class is not None and labels is None:
     raise ValueError(f'`{_WHO}` needs labels together with wrong_class.')
   means = effects.mean(control)[ids]

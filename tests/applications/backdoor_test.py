@@ -66,15 +66,14 @@ class BackdoorTest(parameterized.TestCase):
     self.assertNotIn('NaN', json.dumps(found.to_json()['rows']))
 
   def test_values_are_of_models_that_did_not_choose(self):
-    noise = tuple(
-        np.random.default_rng(s).normal(size=(60, 60)) for s in (0, 1)
-    )
-    fair = lib.backdoor(sum(noise) / 2, halves=noise, sizes=[10, 20])
-    biased = lib.backdoor(noise[0], sizes=[10, 20])
+    draws = np.random.default_rng(0).normal(size=(2, 200, 200))
+    noise = draws[0], draws[1]
+    fair = lib.backdoor(draws.mean(axis=0), halves=noise, sizes=[40])
+    biased = lib.backdoor(noise[0], sizes=[40])
     self.assertFalse(biased.is_cross_fitted)
-    # Standard deviation of a sum of 400 entries is 20; both are means of two.
-    self.assertLess(np.abs(fair.values).max(), 50)
-    self.assertGreater(biased.values.min(), 50)
+    # A sum of 1,600 entries has standard deviation 40; a mean of two, 28.
+    self.assertLess(np.abs(fair.values).max(), 3 * 28)
+    self.assertGreater(biased.values.min(), 4 * 40)
 
   def test_known_rows_only_measure(self):
     options = {'halves': _HALVES, 'sizes': [10, 20]}
@@ -144,7 +143,7 @@ class BackdoorTest(parameterized.TestCase):
       ({'sizes': [20, 10]}, 'ascending sizes from 1 to 48'),
       ({'sizes': [60]}, 'ascending sizes from 1 to 48'),
       ({'influence': np.full((180, 180), np.nan)}, 'train more models'),
-      ({'labels': np.arange(180)}, 'no label with enough examples'),
+      ({'labels': np.arange(180)}, 'a label with two examples'),
       ({'poisoned': [180]}, 'train rows from 0 to 179'),
   )
   def test_errors(self, changes, message):

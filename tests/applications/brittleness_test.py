@@ -364,7 +364,10 @@ class ErrorsTest(parameterized.TestCase):
 
   @parameterized.parameters(
       (_control(replicates=19), 'at least 20 trainings on everything.*got 19'),
-      (np.zeros((20, 3)), r'control_margins \[replicates, 12\], got \[20, 3\]'),
+      (
+          np.zeros((20, 3)),
+          r'control_margins of shape \[20, 12\], got \[20, 3\]',
+      ),
   )
   def test_control(self, control, words):
     with self.assertRaisesRegex(ValueError, words):

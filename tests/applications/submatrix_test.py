@@ -60,6 +60,69 @@ class SearchTest(parameterized.TestCase):
       lib.search(np.zeros((9, 9)), size, num_restarts=num_restarts)
 
 
+class RefineTest(parameterized.TestCase):
+
+  def test_members_are_those_that_the_set_does_most_to(self):
+    matrix = lib.excess(np.random.default_rng(0).normal(size=(20, 20)))
+    rows = np.array([2, 3, 11])
+    received = []
+    for i in range(20):
+      members = [j for j in rows if j != i]
+      others = [j for j in range(20) if j != i]
+      received.append(matrix[members, i].mean() - matrix[others, i].mean())
+    found = lib.refine(matrix, rows)
+    np.testing.assert_array_equal(
+        found, np.sort(np.argsort(-np.array(received))[:3])
+    )
+
+  def test_noise_that_all_targets_share_is_seen_through(self):
+    """One draw a row: it looks like help of an example for the whole set."""
+    rng = np.random.default_rng(1)
+    matrix, rows = rng.normal(0, 0.3, (120, 120)), np.arange(25)
+    matrix[np.ix_(rows, rows)] += 0.5
+    matrix[:, rows] += rng.normal(0, 0.8, (120, 1))
+    plain = lib.search(lib.excess(matrix), 25)
+    refined = lib.refine(lib.excess(matrix), plain)
+    self.assertLess(np.isin(plain, rows).sum(), 23)
+    self.assertGreater(np.isin(refined, rows).sum(), np.isin(plain, rows).sum())
+
+
+class SizesTest(parameterized.TestCase):
+
+  def test_the_value_is_highest_at_the_planted_size(self):
+    rows = np.arange(5, 17)
+    halves = np.random.default_rng(5).normal(size=(2, 80, 80))
+    halves[:, rows[:, None], rows[None]] += 1
+    halves = [lib.excess(half) for half in halves]
+    sizes = [4, 8, 12, 16, 24, 40, 70]
+    found = lib.search_sizes(halves, sizes)
+    self.assertTrue(np.isnan(found.values[-1]))  # More than 64 of 80.
+    self.assertLen(found.sets, 6)
+    self.assertIn(2, found.near_best())
+    values = [
+        np.mean([lib.total(halves[1], sets[0]), lib.total(halves[0], sets[1])])
+        for sets in found.sets
+    ]
+    np.testing.assert_allclose(found.values[:6], values, rtol=1e-5)
+    scores = lib.scores(halves, found)
+    others = np.setdiff1d(np.arange(80), rows)
+    self.assertGreater(
+        np.median(scores[rows]), np.quantile(scores[others], 0.9)
+    )
+
+  def test_near_best(self):
+    sets = [[np.arange(2)]] * 4
+    near = lib.Sets(np.array([90.0, 96, 100, 94, np.nan]), sets).near_best()
+    np.testing.assert_array_equal(near, [1, 2])
+    near = lib.Sets(np.array([-9.0, -4, -4.1, -8]), sets).near_best()
+    np.testing.assert_array_equal(near, [1, 2])
+    self.assertEmpty(lib.Sets(np.array([np.nan]), []).near_best())
+
+  @parameterized.parameters((1, 0), (2, 1), (10, 8), (80, 64))
+  def test_largest_size(self, num, expected):
+    self.assertEqual(lib.largest_size(num), expected)
+
+
 class ExcessTest(parameterized.TestCase):
 
   def test_penalty_is_the_share_of_the_row_sums(self):
