@@ -168,6 +168,12 @@ def planted_cue(
   patched = dataset.train.labels[planted.poisoned[0]]
   is_own = dataset.test.labels == patched
   groups = {'class of the cue': is_own, 'other classes': ~is_own}
+  has_cue = np.isin(np.arange(len(is_own)), planted.triggered)
+  groups = {  # An effect compares two targets with the cue and two without.
+      name: members
+      for name, members in groups.items()
+      if min(np.sum(members & has_cue), np.sum(members & ~has_cue)) >= 2
+  }
   return Cue(
       separation=cues_lib.separation(
           found.a_minus_b.directions,

@@ -13,6 +13,8 @@ from jdm.datasets import plants
 
 Planted = answers.Planted  # What `dataset.planted` is.
 
+_STREAM = 0x706C616E74  # Of the random numbers that plant.
+
 
 def load(
     *,
@@ -126,7 +128,10 @@ def add(
         f'Dataset planted: base must have classes, but {data.name!r} is'
         ' regression.'
     )
-  change = plants.PLANTS[plant](data, np.random.default_rng(seed), **options)
+  # A stream of its own: whoever draws rows by the same plain seed, such as the
+  # random baseline of an application, must not draw the planted ones.
+  rng = np.random.default_rng((seed, _STREAM))
+  change = plants.PLANTS[plant](data, rng, **options)
   return dataclasses.replace(
       data,
       train=change.train,
