@@ -221,8 +221,13 @@ def _write(
       target_ids=shown,
       sections=report.read_sections(workdir),
   )
+  _print_summary(str(pool.description['dataset']), results, report_path)
+
+
+def _print_summary(dataset_name: str, results, report_path: str) -> None:
+  """Prints the table at the end."""
   binary.table(
-      'Datamodels of ' + str(pool.description['dataset']),
+      f'Datamodels of {dataset_name}',
       {
           'LDS': results['lds'],
           '  95 % interval': results['lds_interval'],

@@ -95,8 +95,8 @@ def ranking(score: np.ndarray) -> np.ndarray:
 def generator(seed: int) -> np.random.Generator:
   """Random numbers of a stream of its own.
 
-  A plain `default_rng(seed)` would draw the rows that a dataset planted with
-  the same seed.
+  Whoever else draws rows by the same plain seed must not draw the same ones;
+  `datasets.planted` keeps a stream of its own for the same reason.
   """
   return np.random.default_rng((seed, _STREAM))
 
