@@ -34,10 +34,10 @@ from jdm import datamodels as datamodels_lib
 from jdm import recipe as recipe_lib
 from jdm import representation
 from jdm import store as store_lib
-from jdm.applications import detection
+from jdm.analysis import detection
+from jdm.analysis import likeness
+from jdm.analysis import pairs as pairs_lib
 from jdm.applications import leakage as leakage_lib
-from jdm.applications import likeness
-from jdm.applications import pairs as pairs_lib
 from jdm.reports import leakage_plots
 from jdm.reports import plots
 from jdm.training import sgd

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from jdm import effects
-from jdm.applications import detection
+from jdm.analysis import detection
+from jdm.analysis import pairs as pairs_lib
 from jdm.applications import leakage as leakage_lib
-from jdm.applications import pairs as pairs_lib
 from jdm.reports import leakage_plots
 from jdm.reports import tables
 

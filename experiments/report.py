@@ -28,7 +28,7 @@ from jdm import datamodels as datamodels_lib
 from jdm import effects
 from jdm import evaluation as evaluation_lib
 from jdm import store as store_lib
-from jdm import uncertainty as uncertainty_lib
+from jdm.analysis import uncertainty as uncertainty_lib
 from jdm.applications import counterfactuals as counterfactuals_lib
 from jdm.reports import page
 from jdm.reports import sections as sections_lib

@@ -15,6 +15,8 @@ The rooms, in the order in which data flows through them:
   recipe        what a pool of models is made by
   evaluation    scores on models that no fit has seen
   metrics       linear datamodeling score, noise ceiling, errors, intervals
+  effects       what retraining says
+  analysis      what applications are made of: values, support, directions, ...
   applications  what datamodels are for
   reports       pictures and pages
 """

@@ -50,15 +50,10 @@ _ALLOWED = {
     },
     'regressors': {'datamodels', 'solvers', 'subsets'},
     'evaluation': {'datamodels', 'metrics'},
-    'correlated_subsets': {'subsets'},
-    'interventions': {'effects'},
-    'support': {'intervals', 'interventions'},
-    'semivalues': {'regressors', 'subsets'},
-    'shapley': {'semivalues'},
-    'curves': {'effects', 'interventions'},
-    'noise_stability': {'subsets'},
-    'uncertainty': {
+    'analysis': {
         'datamodels',
+        'effects',
+        'intervals',
         'metrics',
         'regressors',
         'solvers',
@@ -77,37 +72,18 @@ _ALLOWED = {
 }
 _ALLOWED['applications'] = set(_ALLOWED)
 _ALLOWED['reports'] = {
+    'analysis',
     'applications',
-    'curves',
     'datamodels',
     'datasets',
     'evaluation',
     'metrics',
-    'noise_stability',
-    'semivalues',
-    'uncertainty',
 }
 _EXPORTED = {'datamodels', 'datasets', 'solvers', 'store'}  # By jdm itself.
 
 # Of each shelf: its table, and the files that are not entries of it.
 _SHELVES = {
-    'applications': (
-        applications.APPLICATIONS,
-        {
-            'clusters',
-            'cues',
-            'detection',
-            'directions',
-            'influence',
-            'knn_shapley',
-            'learning_curves',
-            'likeness',
-            'pairs',
-            'scores',
-            'submatrix',
-            'suspects',
-        },
-    ),
+    'applications': (applications.APPLICATIONS, set()),
     'datasets': (
         datasets.DATASETS,
         {

@@ -10,8 +10,8 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
+from jdm.analysis import influence as influence_lib
 from jdm.applications import backdoor as lib
-from jdm.applications import influence as influence_lib
 from jdm.reports import backdoor_plots
 
 _RESTARTS = flags.DEFINE_integer(

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.applications import counterfactuals as counterfactuals_command
 from experiments.applications import job as job_lib
-from jdm import support
+from jdm.analysis import support
 from jdm.applications import brittleness as lib
 from jdm.regressors import difference_of_means
 from jdm.reports import brittleness_plots

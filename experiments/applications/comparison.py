@@ -12,9 +12,9 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
+from jdm.analysis import cues as cues_lib
+from jdm.analysis import directions as directions_lib
 from jdm.applications import comparison as comparison_lib
-from jdm.applications import cues as cues_lib
-from jdm.applications import directions as directions_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import comparison_plots
 

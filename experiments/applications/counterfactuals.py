@@ -19,9 +19,9 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
-from jdm import interventions
+from jdm.analysis import interventions
+from jdm.analysis import likeness
 from jdm.applications import counterfactuals as lib
-from jdm.applications import likeness
 from jdm.regressors import difference_of_means
 from jdm.reports import counterfactual_plots
 from jdm.reports import plots

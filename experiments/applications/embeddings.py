@@ -12,7 +12,7 @@ import numpy as np
 from experiments.applications import job as job_lib
 from jdm import datamodels as datamodels_lib
 from jdm import regressors
-from jdm.applications import directions as directions_lib
+from jdm.analysis import directions as directions_lib
 from jdm.applications import embeddings as embeddings_lib
 from jdm.reports import directions_plots
 from jdm.reports import embeddings_plots

@@ -8,10 +8,10 @@ import numpy as np
 
 from experiments.applications import job as job_lib
 from experiments.applications import similarity
-from jdm.applications import detection
+from jdm.analysis import detection
+from jdm.analysis import likeness
+from jdm.analysis import pairs as pairs_lib
 from jdm.applications import leakage as leakage_lib
-from jdm.applications import likeness
-from jdm.applications import pairs as pairs_lib
 from jdm.regressors import difference_of_means
 from jdm.reports import leakage_plots
 from jdm.reports import tables

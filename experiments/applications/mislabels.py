@@ -16,7 +16,7 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
-from jdm.applications import knn_shapley
+from jdm.analysis import knn_shapley
 from jdm.applications import mislabels as lib
 from jdm.reports import mislabels_plots
 

@@ -17,9 +17,9 @@ from experiments import binary
 from experiments.applications import job as job_lib
 from jdm import effects
 from jdm import regressors
-from jdm.applications import learning_curves
+from jdm.analysis import learning_curves
+from jdm.analysis import scores as scores_lib
 from jdm.applications import pool_design as lib
-from jdm.applications import scores as scores_lib
 from jdm.reports import canvas
 from jdm.reports import pool_design_plots
 

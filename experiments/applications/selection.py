@@ -7,7 +7,7 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
-from jdm.applications import likeness
+from jdm.analysis import likeness
 from jdm.applications import selection as lib
 from jdm.reports import selection_plots
 

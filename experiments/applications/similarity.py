@@ -6,7 +6,7 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
-from jdm import uncertainty
+from jdm.analysis import uncertainty
 from jdm.applications import similarity as similarity_lib
 from jdm.reports import examples
 from jdm.reports import similarity_plots

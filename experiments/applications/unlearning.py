@@ -13,7 +13,7 @@ import numpy as np
 from experiments.applications import job as job_lib
 from experiments.applications import selection
 from jdm import datamodels as datamodels_lib
-from jdm.applications import likeness
+from jdm.analysis import likeness
 from jdm.applications import unlearning as lib
 from jdm.reports import unlearning_plots
 

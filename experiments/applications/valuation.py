@@ -11,8 +11,8 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
-from jdm import curves as curves_lib
-from jdm import semivalues
+from jdm.analysis import curves as curves_lib
+from jdm.analysis import semivalues
 from jdm.applications import valuation as lib
 from jdm.reports import valuation_plots
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from jdm import effects
-from jdm.applications import submatrix
-from jdm.applications import suspects
+from jdm.analysis import submatrix
+from jdm.analysis import suspects
 
 _WHO = 'backdoor'
 SCORE = 'backdoor'  # The name of its own score among baselines.

@@ -26,8 +26,8 @@ import numpy as np
 
 from jdm import datamodels as datamodels_lib
 from jdm import effects
-from jdm import interventions
-from jdm import support
+from jdm.analysis import interventions
+from jdm.analysis import support
 
 INFLATED = '_inflated'
 share_flipped = support.share_flipped

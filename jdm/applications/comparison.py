@@ -14,7 +14,7 @@ import numpy as np
 
 from jdm import datamodels as datamodels_lib
 from jdm import effects
-from jdm.applications import directions as directions_lib
+from jdm.analysis import directions as directions_lib
 
 WAYS = ('a_minus_b', 'b_minus_a')
 _WHO = 'comparison'

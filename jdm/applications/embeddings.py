@@ -14,8 +14,8 @@ import numpy as np
 
 from jdm import datamodels as datamodels_lib
 from jdm import effects
-from jdm.applications import clusters as clusters_lib
-from jdm.applications import directions as directions_lib
+from jdm.analysis import clusters as clusters_lib
+from jdm.analysis import directions as directions_lib
 
 _WHO = 'embeddings'
 _SHARE = 0.9  # Of the variance, that `num_components` counts up to.

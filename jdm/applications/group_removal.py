@@ -12,7 +12,7 @@ import numpy as np
 
 from jdm import datamodels as datamodels_lib
 from jdm import effects
-from jdm import interventions
+from jdm.analysis import interventions
 
 _WHO = 'group_removal'
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from jdm import effects
-from jdm.applications import detection
-from jdm.applications import pairs as pairs_lib
+from jdm.analysis import detection
+from jdm.analysis import pairs as pairs_lib
 
 WEIGHTS = 'weights'
 _WHO = 'leakage'

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from jdm import effects
-from jdm.applications import influence as influence_lib
-from jdm.applications import suspects
+from jdm.analysis import influence as influence_lib
+from jdm.analysis import suspects
 
 _WHO = 'memorization'
 # Feldman and Zhang (2020), section 3.2.

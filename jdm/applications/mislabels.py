@@ -13,8 +13,8 @@ import numpy as np
 
 from jdm import datamodels as datamodels_lib
 from jdm import effects
-from jdm.applications import influence as influence_lib
-from jdm.applications import suspects
+from jdm.analysis import influence as influence_lib
+from jdm.analysis import suspects
 
 _WHO = 'mislabels'
 DATA_OOB = 'data_oob'  # Kwon and Zou's; the default where none was chosen.

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jdm import correlated_subsets
 from jdm import effects
-from jdm import noise_stability
-from jdm.applications import learning_curves
-from jdm.applications import scores as scores_lib
+from jdm.analysis import correlated_subsets
+from jdm.analysis import learning_curves
+from jdm.analysis import noise_stability
+from jdm.analysis import scores as scores_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

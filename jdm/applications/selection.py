@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from jdm import curves as curves_lib
 from jdm import datamodels as datamodels_lib
 from jdm import effects
-from jdm import interventions
 from jdm import outcomes as outcomes_lib
+from jdm.analysis import curves as curves_lib
+from jdm.analysis import interventions
 
 _WHO = 'selection'
 _SIGNED = ('margin', 'soft_margin', 'correctness')

@@ -14,7 +14,7 @@ from scipy import stats
 
 from jdm import datamodels as datamodels_lib
 from jdm import effects
-from jdm.applications import likeness
+from jdm.analysis import likeness
 
 WEIGHTS = 'datamodels'
 _WHO = 'similarity'

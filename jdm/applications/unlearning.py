@@ -15,7 +15,7 @@ import numpy as np
 from jdm import datamodels as datamodels_lib
 from jdm import effects
 from jdm import intervals
-from jdm import interventions
+from jdm.analysis import interventions
 
 _WHO = 'unlearning'
 METHODS = ('nothing', 'predicted', 'observed mean', 'floor')

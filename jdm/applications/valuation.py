@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from jdm import curves as curves_lib
 from jdm import effects
 from jdm import regressors
-from jdm import semivalues
-from jdm import shapley
+from jdm.analysis import curves as curves_lib
+from jdm.analysis import semivalues
+from jdm.analysis import shapley
 
 _WHO = 'valuation'
 _EXTREMES = 20

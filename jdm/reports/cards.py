@@ -8,7 +8,7 @@ import io
 import numpy as np
 
 from jdm import datamodels as datamodels_lib
-from jdm import uncertainty as uncertainty_lib
+from jdm.analysis import uncertainty as uncertainty_lib
 from jdm.applications import counterfactuals as counterfactuals_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import canvas

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jdm.analysis import cues as cues_lib
 from jdm.applications import comparison as comparison_lib
-from jdm.applications import cues as cues_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import canvas
 from jdm.reports import directions_plots

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jdm import curves as curves_lib
+from jdm.analysis import curves as curves_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import canvas
 from jdm.reports import examples as examples_lib

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jdm.applications import directions as directions_lib
+from jdm.analysis import directions as directions_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import canvas
 from jdm.reports import examples

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jdm.applications import detection as detection_lib
+from jdm.analysis import detection as detection_lib
 from jdm.applications import leakage as leakage_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import canvas

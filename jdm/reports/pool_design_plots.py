@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jdm import noise_stability
-from jdm.applications import learning_curves
+from jdm.analysis import learning_curves
+from jdm.analysis import noise_stability
+from jdm.analysis import scores as scores_lib
 from jdm.applications import pool_design as pool_design_lib
-from jdm.applications import scores as scores_lib
 from jdm.reports import canvas
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jdm import uncertainty as uncertainty_lib
+from jdm.analysis import uncertainty as uncertainty_lib
 from jdm.reports import canvas
 from jdm.reports import examples
 

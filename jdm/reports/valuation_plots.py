@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jdm import semivalues
+from jdm.analysis import semivalues
 from jdm.applications import valuation as valuation_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import canvas

@@ -10,9 +10,9 @@ import numpy as np
 from sklearn import decomposition
 
 from jdm import datamodels as datamodels_lib
+from jdm.analysis import cues
+from jdm.analysis import directions as directions_lib
 from jdm.applications import comparison as lib
-from jdm.applications import cues
-from jdm.applications import directions as directions_lib
 
 _NUM_TRAIN, _NUM_TARGETS = 50, 36
 _CUE_TRAIN = np.arange(8)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from jdm import applications
 from jdm import datamodels as datamodels_lib
-from jdm import interventions
+from jdm.analysis import interventions
 from jdm.applications import counterfactuals as lib
 
 _NUM_TRAIN, _NUM_TARGETS = 50, 6

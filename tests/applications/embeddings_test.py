@@ -8,7 +8,7 @@ from absl.testing import parameterized
 import numpy as np
 
 from jdm import datamodels as datamodels_lib
-from jdm.applications import directions as directions_lib
+from jdm.analysis import directions as directions_lib
 from jdm.applications import embeddings as lib
 
 _NUM_TRAIN, _NUM_TARGETS = 60, 40

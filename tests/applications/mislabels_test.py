@@ -9,8 +9,8 @@ import numpy as np
 
 from jdm import applications
 from jdm import datamodels as datamodels_lib
+from jdm.analysis import suspects
 from jdm.applications import mislabels as lib
-from jdm.applications import suspects
 
 _NUM_TRAIN, _NUM_TEST, _NUM_MODELS = 60, 20, 400
 _BAD = np.array([3, 17, 40, 41, 58])

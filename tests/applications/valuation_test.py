@@ -6,7 +6,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
-from jdm import semivalues
+from jdm.analysis import semivalues
 from jdm.applications import valuation as lib
 
 _NUM_TRAIN, _NUM_TARGETS, _NUM_MODELS = 30, 12, 400

@@ -20,9 +20,9 @@ from jdm import datamodels
 from jdm import datasets
 from jdm import effects
 from jdm import recipe
-from jdm.applications import detection
+from jdm.analysis import detection
+from jdm.analysis import pairs as pairs_lib
 from jdm.applications import leakage as leakage_lib
-from jdm.applications import pairs as pairs_lib
 from jdm.regressors import ridge
 from jdm.training import sgd
 

@@ -3,9 +3,9 @@
 from absl.testing import absltest
 import numpy as np
 
+from jdm.analysis import cues
+from jdm.analysis import directions as directions_lib
 from jdm.applications import comparison as comparison_lib
-from jdm.applications import cues
-from jdm.applications import directions as directions_lib
 from jdm.applications import embeddings as embeddings_lib
 from jdm.reports import canvas
 from jdm.reports import comparison_plots

@@ -5,10 +5,10 @@ import dataclasses
 from absl.testing import absltest
 import numpy as np
 
-from jdm import noise_stability
-from jdm.applications import learning_curves
+from jdm.analysis import learning_curves
+from jdm.analysis import noise_stability
+from jdm.analysis import scores
 from jdm.applications import pool_design
-from jdm.applications import scores
 from jdm.reports import canvas
 from jdm.reports import pool_design_plots
 

@@ -5,7 +5,7 @@ import dataclasses
 from absl.testing import absltest
 import numpy as np
 
-from jdm import uncertainty as uncertainty_lib
+from jdm.analysis import uncertainty as uncertainty_lib
 from jdm.reports import canvas
 from jdm.reports import uncertainty_plots
 

@@ -5,7 +5,7 @@ from absl.testing import parameterized
 from matplotlib import figure as figure_lib
 import numpy as np
 
-from jdm import semivalues
+from jdm.analysis import semivalues
 from jdm.applications import valuation as valuation_lib
 from jdm.reports import canvas
 from jdm.reports import curve_plots

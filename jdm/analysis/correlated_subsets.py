@@ -1,7 +1,7 @@
 """Pairs of subsets that overlap more than chance has it.
 
 What a model owes to its subset shows in how alike models of overlapping subsets
-are; see `jdm.noise_stability`.
+are; see `jdm.analysis.noise_stability`.
 """
 
 import jax

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn import linear_model
 
 from jdm import regressors
-from jdm import uncertainty
+from jdm.analysis import uncertainty
 from tests import planted
 from tests.solvers import oracle
 

@@ -6,7 +6,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
-from jdm.applications import directions as lib
+from jdm.analysis import directions as lib
 
 _NUM_TRAIN, _NUM_TARGETS = 40, 30
 

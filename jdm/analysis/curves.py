@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from jdm import effects
-from jdm import interventions
+from jdm.analysis import interventions
 
 MODES = ('remove', 'add')
 # Ends of the names of orders by value.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jdm import semivalues
+from jdm.analysis import semivalues
 
 
 def from_sizes(

@@ -8,8 +8,8 @@ from absl.testing import parameterized
 import numpy as np
 from scipy import stats
 
-from jdm import semivalues
-from jdm import shapley
+from jdm.analysis import semivalues
+from jdm.analysis import shapley
 from tests import games
 
 _PLAIN = semivalues.Resampling(num_bootstrap=0, num_splits=1)

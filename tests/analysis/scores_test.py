@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from jdm import metrics
-from jdm.applications import scores
+from jdm.analysis import scores
 from jdm.regressors import difference_of_means
 from tests import planted
 

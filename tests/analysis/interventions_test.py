@@ -4,7 +4,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
-from jdm import interventions as lib
+from jdm.analysis import interventions as lib
 
 _RNG = np.random.default_rng(0)
 _SCORES = _RNG.normal(size=(8, 3))

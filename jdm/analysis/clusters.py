@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from jdm.applications import directions as directions_lib
+from jdm.analysis import directions as directions_lib
 
 _LEAST_AFFINITY = 1e-6  # Keeps the graph of a class in one piece.
 

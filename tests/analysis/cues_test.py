@@ -7,8 +7,8 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics
 
-from jdm.applications import cues as lib
-from jdm.applications import directions as directions_lib
+from jdm.analysis import cues as lib
+from jdm.analysis import directions as directions_lib
 
 
 def _directions(loadings, projections):

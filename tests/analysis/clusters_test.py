@@ -7,8 +7,8 @@ import numpy as np
 
 from jdm import collection
 from jdm import recipe as recipe_lib
-from jdm.applications import clusters as lib
-from jdm.applications import directions as directions_lib
+from jdm.analysis import clusters as lib
+from jdm.analysis import directions as directions_lib
 from jdm.regressors import difference_of_means
 
 

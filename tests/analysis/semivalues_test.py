@@ -5,7 +5,7 @@ from absl.testing import parameterized
 import numpy as np
 from scipy import stats
 
-from jdm import semivalues
+from jdm.analysis import semivalues
 from jdm.regressors import least_squares
 from tests import games
 from tests import planted

@@ -6,7 +6,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
-from jdm.applications import submatrix as lib
+from jdm.analysis import submatrix as lib
 
 
 def _planted(seed, num=80, size=12, mean=1.0):

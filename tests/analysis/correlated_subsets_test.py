@@ -5,7 +5,7 @@ from absl.testing import parameterized
 import jax
 import numpy as np
 
-from jdm import correlated_subsets
+from jdm.analysis import correlated_subsets
 from tests import planted
 
 _KEY = jax.random.key(0)

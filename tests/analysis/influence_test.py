@@ -4,7 +4,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
-from jdm.applications import influence as lib
+from jdm.analysis import influence as lib
 
 _RNG = np.random.default_rng(0)
 _MASKS = _RNG.random((60, 7)) < 0.5

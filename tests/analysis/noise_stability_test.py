@@ -5,8 +5,8 @@ from absl.testing import parameterized
 import jax
 import numpy as np
 
-from jdm import correlated_subsets
-from jdm import noise_stability
+from jdm.analysis import correlated_subsets
+from jdm.analysis import noise_stability
 
 _NUM_TRAIN, _NUM_TARGETS = 60, 15
 _PARTS = np.array([0.5, 0.25, 0.1])  # Of degrees 1, 2 and 3.

@@ -9,8 +9,8 @@ from scipy import stats
 
 from jdm import datamodels as datamodels_lib
 from jdm import metrics
-from jdm import noise_stability
 from jdm import regressors as regressors_lib
+from jdm.analysis import noise_stability
 
 _MOST_SHAPIRO = 5000  # Its p values are not known beyond.
 _LEVEL = 0.05

@@ -5,7 +5,7 @@ from absl.testing import parameterized
 import numpy as np
 from scipy import stats
 
-from jdm import curves
+from jdm.analysis import curves
 
 _NUM_TRAIN, _NUM_TARGETS = 12, 3
 _WEIGHTS = np.random.default_rng(0).normal(size=(_NUM_TRAIN, _NUM_TARGETS))

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from jdm import intervals
-from jdm import interventions
+from jdm.analysis import interventions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from jdm import effects
 from jdm import intervals
 from jdm import metrics
-from jdm.applications import directions as directions_lib
+from jdm.analysis import directions as directions_lib
 
 _NUM_BOOTSTRAP = 200
 

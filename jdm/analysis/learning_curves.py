@@ -11,7 +11,7 @@ from jdm import datamodels as datamodels_lib
 from jdm import intervals
 from jdm import metrics
 from jdm import regressors as regressors_lib
-from jdm.applications import scores as scores_lib
+from jdm.analysis import scores as scores_lib
 
 REGRESSORS = ('lasso', 'least_squares', 'difference_of_means')
 _LEAST = 40  # Models of the shortest prefix.

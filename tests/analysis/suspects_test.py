@@ -5,7 +5,7 @@ from absl.testing import parameterized
 import numpy as np
 from sklearn import metrics
 
-from jdm.applications import suspects as lib
+from jdm.analysis import suspects as lib
 
 
 class DetectTest(parameterized.TestCase):

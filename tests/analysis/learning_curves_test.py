@@ -5,7 +5,7 @@ from absl.testing import parameterized
 import numpy as np
 
 from jdm import metrics
-from jdm.applications import learning_curves
+from jdm.analysis import learning_curves
 from jdm.regressors import least_squares
 from tests import planted
 

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from jdm import intervals
-from jdm.applications import pairs as pairs_lib
+from jdm.analysis import pairs as pairs_lib
 
 _LEVEL = 0.95
 

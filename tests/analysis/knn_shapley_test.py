@@ -7,7 +7,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
-from jdm.applications import knn_shapley as lib
+from jdm.analysis import knn_shapley as lib
 
 _RNG = np.random.default_rng(0)
 _TRAIN, _LABELS = _RNG.normal(size=(6, 2)), _RNG.integers(0, 2, 6)

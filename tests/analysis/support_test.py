@@ -5,8 +5,8 @@ from absl.testing import parameterized
 import numpy as np
 from scipy import stats
 
-from jdm import interventions
-from jdm import support as lib
+from jdm.analysis import interventions
+from jdm.analysis import support as lib
 
 _RNG = np.random.default_rng(0)
 
