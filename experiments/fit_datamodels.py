@@ -41,6 +41,12 @@ _NUM_MODELS = flags.DEFINE_integer(
     'num_models', None, 'Uses only the first models, validation included.'
 )
 _TOL = flags.DEFINE_float('tol', 1e-4, 'Duality gap, relative, of the LASSO.')
+_DATAMODELS = flags.DEFINE_string(
+    'datamodels',
+    None,
+    'File to write; by default WORKDIR/datamodels_REGRESSOR_TARGETS.npz. Its'
+    ' summary lies beside it: fit.json, or FILE.json.',
+)
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Prints the cost and stops.')
 
 
@@ -48,6 +54,7 @@ def main(workdir: str) -> None:
   """Fits, and writes the datamodels and a summary."""
   store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
   outcome = _OUTCOME.value or workdir_lib.first_outcome(store)
+  path = _path(workdir, outcome)
   problem = fitting.read(
       store,
       _rows(store),
@@ -62,8 +69,6 @@ def main(workdir: str) -> None:
     return
   start, cpu = time.perf_counter(), time.process_time()
   fitted = problem.fit(binary.Progress('fitting', 'target'))
-  name = f'datamodels_{_REGRESSOR.value}_{_TARGETS.value}.npz'
-  path = os.path.join(workdir, name)
   datamodels_lib.save(path, fitted)
   summary = {
       'regressor': _REGRESSOR.value,
@@ -83,11 +88,31 @@ def main(workdir: str) -> None:
       'cpu_seconds': time.process_time() - cpu,
       'fit_ids': np.asarray(fitted.fit_ids),
       'val_ids': np.asarray(fitted.val_ids),
-      'datamodels': name,
+      'datamodels': os.path.basename(path),
   }
-  binary.write_json(os.path.join(workdir, 'fit.json'), summary)
+  beside = os.path.join(workdir, 'fit.json')
+  if _DATAMODELS.value:
+    beside = os.path.splitext(path)[0] + '.json'
+  binary.write_json(beside, summary)
   shown = {k: v for k, v in summary.items() if not k.endswith('_ids')}
   binary.table('Fitted', shown)
+
+
+def _path(workdir: str, outcome: str) -> str:
+  """The file to write; one of another outcome is not overwritten."""
+  name = f'datamodels_{_REGRESSOR.value}_{_TARGETS.value}.npz'
+  path = _DATAMODELS.value or os.path.join(workdir, name)
+  if not path.endswith('.npz'):
+    raise ValueError(f'--datamodels is a file ending in .npz, got {path!r}')
+  if os.path.exists(path):
+    found = datamodels_lib.load(path).outcome
+    wanted = outcome if _TARGETS.value == 'test' else f'{outcome}_train'
+    if found != wanted:
+      raise ValueError(
+          f'{path} holds datamodels of {found!r}; to keep them, name another'
+          f' file for those of {wanted!r} by --datamodels=FILE'
+      )
+  return path
 
 
 def _rows(store: store_lib.OutcomeStore) -> np.ndarray:

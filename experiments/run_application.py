@@ -100,15 +100,16 @@ def _print_cost(job: job_lib.Job, num_trainings: int) -> None:
 
 def _write(workdir, name, findings, seconds) -> None:
   """Writes JSON, pictures and the section of the report; prints the table."""
+  table = {**findings.table, 'CPU seconds': seconds['cpu_seconds']}
+  if seconds['retrain_cpu_seconds']:
+    table['  of retraining'] = seconds['retrain_cpu_seconds']
   binary.write_json(
-      os.path.join(workdir, f'{name}.json'), {**findings.result, **seconds}
+      os.path.join(workdir, f'{name}.json'),
+      {**findings.result, **seconds, 'summary': table},
   )
   for words, figure in findings.figures.items():
     if figure is not None:
       plots.save(figure, report.picture_path(workdir, name, words))
-  table = {**findings.table, 'CPU seconds': seconds['cpu_seconds']}
-  if seconds['retrain_cpu_seconds']:
-    table['  of retraining'] = seconds['retrain_cpu_seconds']
   binary.table(name.replace('_', ' ').capitalize(), table)
   for limit in findings.limits:
     print(f'note: {limit}')
