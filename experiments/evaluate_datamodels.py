@@ -7,8 +7,9 @@ Trains what is missing of `--num_heldout` models in `WORKDIR/heldout`, each
 score (LDS) with its bootstrap interval, the ceiling that the noise of training
 puts on it, MSE, R2, Pearson and pooled Spearman.
 
-`--targets=train` takes datamodels of train targets; each is scored on the
-held-out models that did not train on it. The pool must have been collected with
+`--targets=train` takes datamodels of train targets and writes
+`evaluation_train.json`; each is scored on the held-out models that did not train
+on it. The pool must have been collected with
 `--targets=test,train` (or have stored what they follow from, such as
 `--outcomes=parameters`).
 """
@@ -28,6 +29,7 @@ _NUM_HELDOUT = flags.DEFINE_integer('num_heldout', 500, 'Held-out models.')
 _REPLICATES = flags.DEFINE_integer(
     'replicates', 2, 'Trainings of each; the ceiling needs two.'
 )
+_FILES = {'test': 'evaluation.json', 'train': 'evaluation_train.json'}
 _ENOUGH = 500  # Held-out subsets for a ceiling.
 _AVERAGE = flags.DEFINE_bool(
     'average', False, 'Predicts the mean of the replicates, not the first.'
@@ -41,7 +43,7 @@ _TARGETS = flags.DEFINE_enum(
 
 
 def main(workdir: str) -> None:
-  """Evaluates and writes `evaluation.json`."""
+  """Evaluates and writes `evaluation.json`, or that of train targets."""
   if _NUM_HELDOUT.value < 3 or _REPLICATES.value < 1:
     raise ValueError('--num_heldout must be at least 3, --replicates 1')
   fitted = workdir_lib.load_datamodels(
@@ -74,7 +76,7 @@ def main(workdir: str) -> None:
       'replicates': _REPLICATES.value,
       'average': _AVERAGE.value,
   }
-  binary.write_json(os.path.join(workdir, 'evaluation.json'), result)
+  binary.write_json(os.path.join(workdir, _FILES[_TARGETS.value]), result)
   if len(ids) < _ENOUGH:
     print(f'note: a ceiling from fewer than {_ENOUGH} subsets is rough')
   binary.table('Evaluated on models that no fit has seen', result)

@@ -102,6 +102,17 @@ class PipelineTest(parameterized.TestCase):
     words = r'^ridge: 12 targets, 80 fit \+ 20 validation models, about \d+ s\n'
     self.assertRegex(done.stdout, words)
 
+  def test_datamodels_of_another_outcome_are_not_overwritten(self):
+    self._run('fit_datamodels', '--regressor=ridge')
+    other = ('--regressor=ridge', '--outcome=margin')
+    done = run('fit_datamodels', f'--workdir={self.workdir}', *other)
+    self.assertEqual(done.returncode, 2)
+    self.assertRegex(done.stderr, "'soft_margin'.*'margin' by --datamodels")
+    path = f'{self.workdir}/hard.npz'
+    self._run('fit_datamodels', *other, f'--datamodels={path}')
+    self.assertEqual(datamodels_lib.load(path).outcome, 'margin')
+    self.assertEqual(self._read('hard.json')['outcome'], 'margin')
+
   def test_datamodels_of_another_dataset_are_refused(self):
     self._run('fit_datamodels', '--regressor=ridge')
     other = f'{self._folder.name}/other'
@@ -127,7 +138,7 @@ class PipelineTest(parameterized.TestCase):
     self._run('fit_datamodels', '--targets=train', '--tol=1e-3')
     self.assertEqual(self._read('fit.json')['num_targets'], 120)
     self._run('evaluate_datamodels', '--targets=train', '--num_heldout=40')
-    result = self._read('evaluation.json')
+    result = self._read('evaluation_train.json')
     self.assertEqual((result['targets'], result['num_targets']), ('train', 120))
     # The definition: each target on the models that did not train on it.
     fitted = datamodels_lib.load(f'{self.workdir}/datamodels_lasso_train.npz')

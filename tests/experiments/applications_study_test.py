@@ -1,0 +1,100 @@
+"""The commands of the study of all applications, and its page."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from unittest import mock
+
+from absl.testing import absltest
+from absl.testing import flagsaver
+
+from experiments import applications_study as study
+
+
+class ApplicationsStudyTest(absltest.TestCase):
+
+  def test_steps_come_in_order_and_know_when_they_are_done(self):
+    folder = self.create_tempdir().full_path
+    setting = study.SETTINGS['digits_mlp']
+    steps = list(study.steps(folder, setting, study.APPLICATIONS))
+    names = [step.binary for step in steps]
+    self.assertEqual(names[0], 'collect_outcomes')
+    self.assertEqual(names.count('collect_outcomes'), 1 + len(setting.alphas))
+    applications = [
+        step.writes for step in steps if step.binary == 'run_application'
+    ]
+    self.assertEqual(applications, [f'{n}.json' for n in study.APPLICATIONS])
+    last_fit = max(i for i, n in enumerate(names) if n == 'fit_datamodels')
+    self.assertLess(last_fit, names.index('run_application'))
+    self.assertFalse(any(step.is_done() for step in steps))
+    brittle = next(s for s in steps if s.writes == 'brittleness.json')
+    hard = os.path.join(folder, 'datamodels_lasso_test_margin.npz')
+    self.assertIn(f'--datamodels={hard}', brittle.options)
+    open(os.path.join(folder, 'brittleness.json'), 'w').close()
+    self.assertTrue(brittle.is_done())
+
+  def test_runs_what_is_missing_and_writes_the_page(self):
+    with tempfile.TemporaryDirectory() as workdir:
+      folder = os.path.join(workdir, 'digits_linear')
+      ran = []
+
+      def run(command, **unused):
+        ran.append(command[2])
+        writes = {
+            'experiments.evaluate_datamodels': 'evaluation.json',
+            'experiments.run_application': 'similarity.json',
+        }.get(command[2])
+        if writes:
+          os.makedirs(folder, exist_ok=True)
+          summary = {'rank | overlap': [0.1234567, 0.5]}
+          values = {'lds': 0.5, 'summary': summary}
+          values['made_by'] = {'command': 'python -m it'}
+          with open(os.path.join(folder, writes), 'w') as file:
+            json.dump(values, file)
+        return subprocess.CompletedProcess(command, 0)
+
+      with (
+          flagsaver.flagsaver(applications=['similarity']),
+          mock.patch.object(subprocess, 'run', run),
+      ):
+        study.main(workdir)
+        first = len(ran)
+        study.main(workdir)
+      self.assertEqual(ran[:first].count('experiments.run_application'), 1)
+      self.assertNotIn('experiments.run_application', ran[first:])
+      with open(os.path.join(folder, 'applications_study.md')) as file:
+        page = file.read()
+    self.assertIn('## Similarity\n\n`python -m it`', page)
+    self.assertIn('[0.1235, 0.5]', page)
+
+  def test_errors(self):
+    with flagsaver.flagsaver(applications=['backdoor']):
+      with self.assertRaisesRegex(ValueError, "--applications.*'backdoor'"):
+        study.main('nowhere')
+    failed = subprocess.CompletedProcess([], 2)
+    with mock.patch.object(subprocess, 'run', lambda *_, **__: failed):
+      with self.assertRaisesRegex(ValueError, 'exit code 2.*goes on'):
+        study.main(self.create_tempdir().full_path)
+
+  def test_dry_run_prints_commands(self):
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'experiments.applications_study',
+            '--workdir=nowhere',
+            '--setting=fashion_mlp',
+            '--dry_run',
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    self.assertIn('python -m experiments.collect_outcomes', done.stdout)
+    self.assertFalse(os.path.exists('nowhere'))
+
+
+if __name__ == '__main__':
+  absltest.main()
