@@ -9,6 +9,7 @@ Needs `WORKDIR/store` and mostly `WORKDIR/datamodels_lasso_test.npz` (or
 kill and run again: what was retrained is read from `WORKDIR/verify`.
 """
 
+import dataclasses
 import os
 import time
 
@@ -17,8 +18,10 @@ from absl import flags
 from experiments import applications
 from experiments import binary
 from experiments import report
+from experiments import workdir as workdir_lib
 from experiments.applications import job as job_lib
 from jdm import collection
+from jdm import recipe as recipe_lib
 from jdm.reports import plots
 
 _APPLICATION = flags.DEFINE_enum(
@@ -90,8 +93,13 @@ def _print_cost(job: job_lib.Job, num_trainings: int) -> None:
   if not num_trainings:
     print('no model is retrained')
     return
-  cost = collection.estimate(job.pool, num_models=num_trainings)
-  num_train = job.pool.trainer.num_train
+  # Retraining reads one outcome of the test targets, mostly.
+  recipe = recipe_lib.Recipe.from_json(job.store.recipe)
+  outcomes = workdir_lib.regressed(recipe.outcomes)[:1] or recipe.outcomes[:1]
+  recipe = dataclasses.replace(recipe, outcomes=outcomes, targets=('test',))
+  pool = recipe_lib.build(recipe, dataset=job.dataset)
+  cost = collection.estimate(pool, num_models=num_trainings)
+  num_train = pool.trainer.num_train
   print(
       f'retraining, at most: {cost}; that is for subsets of the size of the'
       f' pool’s, and those of nearly all {num_train} examples take longer'
