@@ -19,7 +19,9 @@ from jdm import models
 from jdm import outcomes as outcomes_lib
 from jdm import subsets
 from jdm.datasets import dataset as dataset_lib
+from jdm.training import convex
 from jdm.training import ensemble
+from jdm.training import exact
 from jdm.training import group as group_lib
 from jdm.training import sgd
 
@@ -35,6 +37,7 @@ TRAINING_DEFAULTS: Mapping[str, Mapping[str, float]] = {
     'cnn': {'learning_rate': 0.05, 'weight_decay': 5e-4},
 }
 _SUFFIXES = {'test': '', 'train': '_train'}
+_KIND, _EXACT = 'kind', 'exact'  # Of a stored training; SGD has no kind.
 _DEFAULT_GROUP = {'cpu': 16}
 _DEFAULT_GROUP_ON_ACCELERATOR = 256
 
@@ -50,8 +53,10 @@ class Recipe:
     model_options: its options, such as `hidden`.
     sampler: name of `subsets.SAMPLERS`.
     sampler_options: its options, such as `alpha`.
-    training: how each model is trained; by default with the learning rate and
-      weight decay of `TRAINING_DEFAULTS`.
+    training: how each model is trained: by `sgd.Config`, by default with the
+      learning rate and weight decay of `TRAINING_DEFAULTS`, or a 'linear' model
+      to its exact minimum by `exact.Config` (its outcomes are float64, and
+      'gradient_norm' is always among them).
     outcomes: names of `outcomes.OUTCOMES`.
     targets: 'test', 'train' or both; outcomes of train targets are stored
       under `NAME_train`.
@@ -70,7 +75,7 @@ class Recipe:
   sampler_options: Mapping[str, Any] = dataclasses.field(
       default_factory=lambda: {'alpha': 0.5}
   )
-  training: sgd.Config = None  # pyrefly: ignore
+  training: sgd.Config | exact.Config = None  # pyrefly: ignore
   outcomes: Sequence[str] = ('soft_margin',)
   targets: Sequence[str] = ('test',)
   dtype: str = 'float32'
@@ -91,14 +96,17 @@ class Recipe:
       ValueError: if the optimizer is a function, which cannot be written down.
     """
     values = dataclasses.asdict(self)
+    for name in ('outcomes', 'targets'):
+      values[name] = list(values[name])
+    if isinstance(self.training, exact.Config):
+      values['training'][_KIND] = _EXACT
+      return values
     if not isinstance(self.training.optimizer, str):
       raise ValueError(
           'a recipe that is stored names its optimizer (sgd, adam, ...); for'
           ' your own, build a `Pool` with a `Trainer` of your own and describe'
           ' it in `description`'
       )
-    for name in ('outcomes', 'targets'):
-      values[name] = list(values[name])
     augmentations = list(self.training.augmentations)
     values['training']['augmentations'] = augmentations
     return values
@@ -109,8 +117,11 @@ class Recipe:
     names = {field.name for field in dataclasses.fields(cls)}
     known = {name: values[name] for name in names if name in values}
     training = dict(known['training'])
-    training['augmentations'] = tuple(training['augmentations'])
-    known['training'] = sgd.Config(**training)
+    if training.pop(_KIND, None) == _EXACT:
+      known['training'] = exact.Config(**training)
+    else:
+      training['augmentations'] = tuple(training['augmentations'])
+      known['training'] = sgd.Config(**training)
     return cls(**known)
 
 
@@ -180,8 +191,11 @@ class Pool:
 
   def outcome_layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape of one row and dtype name of every outcome, for a store."""
-    shapes = self.trainer.outcome_shapes()
-    return {n: (tuple(s.shape), self.dtype) for n, s in shapes.items()}
+    layout = {}
+    for name, shape in self.trainer.outcome_shapes().items():
+      is_wide = shape.dtype == np.float64
+      layout[name] = tuple(shape.shape), 'float64' if is_wide else self.dtype
+    return layout
 
 
 def build(
@@ -289,6 +303,10 @@ def evaluator(
     ValueError: if the model has a state (running statistics), which is not
       stored.
   """
+  split = dataset.split(targets)
+  if isinstance(recipe.training, exact.Config):
+    own = make_objective(recipe, dataset)
+    return exact.evaluator(own, compute, split.inputs, split.labels)
   model = make_model(recipe, dataset)
   params, state = model.init(jax.random.key(0))
   if jax.tree.leaves(state):
@@ -297,7 +315,6 @@ def evaluator(
         ' parameters; collect the outcome itself'
     )
   unravel = flatten_util.ravel_pytree(params)[1]
-  split = dataset.split(targets)
   inputs = jnp.asarray(split.inputs)
 
   def one(flat):
@@ -320,6 +337,8 @@ def make_trainer(
         f' {list(recipe.targets)}'
     )
   num_train = len(dataset.train)
+  if isinstance(recipe.training, exact.Config):
+    return _exact_trainer(recipe, dataset, devices)
   sizes = _fixed_sizes(recipe, num_train)
   batch_size = recipe.training.batch_size
   if min(sizes, default=num_train) < batch_size:
@@ -335,11 +354,7 @@ def make_trainer(
       outcomes_lib.get(recipe.outcomes, dataset.num_classes),
       image_shape=dataset.image_shape,
   )
-  targets = {
-      _SUFFIXES[name]: (dataset.split(name).inputs, dataset.split(name).labels)
-      for name in recipe.targets
-  }
-  data = sgd.TrainingData(dataset.train.inputs, dataset.train.labels, targets)
+  data = _training_data(recipe, dataset)
   chosen = recipe.group or group_lib.size(
       group_lib.bytes_of_model(
           model, dataset.train.inputs.shape[1:], batch_size
@@ -354,6 +369,59 @@ def make_trainer(
       min_subset_size=batch_size,
       exact_sizes=() if recipe.sampler == 'bernoulli' else sizes,
       devices=devices,
+  )
+
+
+def make_objective(
+    recipe: Recipe, dataset: dataset_lib.Dataset
+) -> convex.Objective:
+  """The objective whose minimum the parameters of a recipe are.
+
+  Raises:
+    ValueError: if the recipe trains by SGD, another model than the linear one,
+      or with a loss for another task.
+  """
+  if not isinstance(recipe.training, exact.Config) or recipe.model != 'linear':
+    raise ValueError(
+        'only a linear model has an objective that is minimized exactly'
+        ' (--model=linear --training=exact), got model'
+        f' {recipe.model!r} trained by {type(recipe.training).__module__}'
+    )
+  num_features = int(np.prod(dataset.train.inputs.shape[1:]))
+  return exact.objective(recipe.training, num_features, dataset.num_classes)
+
+
+def _training_data(
+    recipe: Recipe, dataset: dataset_lib.Dataset
+) -> sgd.TrainingData:
+  targets = {
+      _SUFFIXES[name]: (dataset.split(name).inputs, dataset.split(name).labels)
+      for name in recipe.targets
+  }
+  return sgd.TrainingData(dataset.train.inputs, dataset.train.labels, targets)
+
+
+def _exact_trainer(recipe, dataset, devices) -> ensemble.Trainer:
+  """The program of a convex model; see `make_trainer`."""
+  own = make_objective(recipe, dataset)
+  if recipe.model_options:
+    raise ValueError(
+        'an exactly trained model takes no options, got'
+        f' {dict(recipe.model_options)}'
+    )
+  num_train = len(dataset.train)
+  outcomes = outcomes_lib.get(recipe.outcomes, dataset.num_classes)
+  return ensemble.Trainer(
+      exact.make_train_one(own, recipe.training, outcomes),
+      exact.float64_data(_training_data(recipe, dataset)),
+      num_train,
+      recipe.group
+      or group_lib.size(
+          exact.bytes_of_model(own, num_train), jax.default_backend()
+      ),
+      devices=devices,
+      one_capacity=True,
+      float64=True,
   )
 
 

@@ -44,7 +44,9 @@ def penultimate(
   splits = {name: dataset.split(name).inputs for name in ('train', 'test')}
   recipe = recipe_lib.Recipe.from_json(pool.description)
   model = recipe_lib.make_model(recipe, dataset)
-  if model.features is None or recipe.model == 'linear':
+  config = recipe.training
+  is_linear = recipe.model == 'linear' or not isinstance(config, sgd.Config)
+  if model.features is None or is_linear:
     return {n: inputs.reshape(len(inputs), -1) for n, inputs in splits.items()}
   num_train = len(dataset.train)
   key = jax.random.key(pool.seed)
@@ -61,7 +63,7 @@ def penultimate(
   def train(own_key, data):
     params, state = sgd.fit_one(
         model,
-        recipe.training,
+        config,  # pyrefly: ignore
         own_key,
         jnp.arange(num_train),
         jnp.asarray(num_train),

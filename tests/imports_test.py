@@ -34,7 +34,14 @@ _ALLOWED = {
     'metrics': {'intervals'},
     'provenance': set(),
     'effects': set(),
-    'training': {'datasets', 'models', 'outcomes', 'shuffle', 'subsets'},
+    'training': {
+        'datasets',
+        'models',
+        'outcomes',
+        'shuffle',
+        'solvers',
+        'subsets',
+    },
     'recipe': {'datasets', 'models', 'outcomes', 'subsets', 'training'},
     'representation': {'recipe', 'subsets', 'training'},
     'collection': {

@@ -6,6 +6,7 @@ maintenance mode and built on `jax.shard_map`. Only outcomes leave the device.
 """
 
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 
 from jdm import subsets
+from jdm.solvers import precision
 from jdm.training import sgd
 
 _AXIS = 'models'
@@ -35,6 +37,9 @@ class Trainer:
     min_subset_size: a smaller subset cannot be trained on (one batch).
     exact_sizes: subset sizes that get a program of exactly their length.
     devices: local devices to use; None stands for all.
+    one_capacity: pads every subset to `num_train`, for a `train_one` that takes
+      as long for any size.
+    float64: trains in float64, for a `train_one` that means it.
   """
 
   train_one: sgd.TrainOne
@@ -44,6 +49,8 @@ class Trainer:
   min_subset_size: int = 1
   exact_sizes: tuple[int, ...] = ()
   devices: Sequence[jax.Device] | None = None
+  one_capacity: bool = False
+  float64: bool = False
 
   def __post_init__(self):
     if self.group < 1:
@@ -143,15 +150,18 @@ class Trainer:
     """Shapes and dtypes of the outcomes of one model, by name."""
     ids = jax.ShapeDtypeStruct((self.num_train,), np.int32)
     size = jax.ShapeDtypeStruct((), np.int32)
-    return jax.eval_shape(
-        self.train_one, jax.random.key(0), ids, size, self.data
-    )
+    with self._precision():
+      return jax.eval_shape(
+          self.train_one, jax.random.key(0), ids, size, self.data
+      )
 
   def capacity(self, size: int) -> int:
     """The padded length for a subset of `size`; results do not depend on it."""
     if size in self.exact_sizes:
       return int(size)
     capacity = self.num_train
+    if self.one_capacity:
+      return capacity
     while capacity / _CAPACITY_RATIO >= max(size, self.min_subset_size):
       capacity = int(capacity / _CAPACITY_RATIO)
     return capacity
@@ -173,8 +183,12 @@ class Trainer:
       subset_ids = subset_ids + self.num_train * (1 + labels)
     rows = (model_ids, replicates, subset_ids, sizes)
     rows = [np.pad(r, [(0, padding)] + [(0, 0)] * (r.ndim - 1)) for r in rows]
-    outcomes = self._program(key, *rows, self._placed_data)
+    with self._precision():
+      outcomes = self._program(key, *rows, self._placed_data)
     return {name: (value, len(model_ids)) for name, value in outcomes.items()}
+
+  def _precision(self) -> contextlib.AbstractContextManager:
+    return precision.float64() if self.float64 else contextlib.nullcontext()
 
   @functools.cached_property
   def _mesh(self) -> jax.sharding.Mesh:
