@@ -36,6 +36,7 @@ def main(workdir: str) -> None:
   recipe = training_flags.recipe()
   if training_flags.wants_timed_group():
     recipe = dataclasses.replace(recipe, group=_timed_group(recipe))
+  recipe = _as_stored(path, recipe)
   pool = recipe_lib.build(recipe)
   binary.print_estimate(pool, path, _NUM_MODELS.value)
   if _DRY_RUN.value:
@@ -66,6 +67,55 @@ def main(workdir: str) -> None:
           'group': store.recipe['group'],
       },
   )
+
+
+def _as_stored(path: str, recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
+  """The recipe with the store's outcomes, if those asked for follow from them.
+
+  Raises:
+    ValueError: if the store is of the same models and lacks what outcomes that
+      are asked for follow from.
+  """
+  if not store_lib.exists(path):
+    return recipe
+  stored = store_lib.OutcomeStore.open(path)
+  theirs = recipe_lib.Recipe.from_json(stored.recipe)
+  same = dataclasses.replace(
+      recipe, outcomes=theirs.outcomes, targets=theirs.targets
+  )
+  ours = {**same.to_json(), 'group': 0}
+  if ours != {**theirs.to_json(), 'group': 0}:
+    return recipe  # `collect` says what differs.
+  suffixes = {'test': '', 'train': '_train'}
+  lacking = [
+      name + suffixes[targets]
+      for name in recipe.outcomes
+      for targets in recipe.targets
+      if not {
+          name + suffixes[targets],
+          'logits' + suffixes[targets],
+          'parameters',
+          # Of parameters there is one array, whatever the targets.
+      }
+      & set(stored.outcomes)
+  ]
+  if lacking:
+    outcomes = list(dict.fromkeys([*theirs.outcomes, *recipe.outcomes]))
+    targets = list(dict.fromkeys([*theirs.targets, *recipe.targets]))
+    raise ValueError(
+        f'the store at {path} has neither {", ".join(lacking)} nor the logits'
+        ' or parameters from which they would follow, so its models would have'
+        ' to be trained again: choose another workdir, with'
+        f' --outcomes={",".join(outcomes)} --targets={",".join(targets)}'
+    )
+  if set(recipe.outcomes) - set(theirs.outcomes) or (
+      set(recipe.targets) - set(theirs.targets)
+  ):
+    print(
+        f'what is asked for follows from the {", ".join(stored.outcomes)} of'
+        f' {path}: commands read it from there, and nothing is trained again'
+    )
+  return same
 
 
 def _forget_damage(workdir: str, path: str) -> None:

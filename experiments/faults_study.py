@@ -85,7 +85,7 @@ _FASHION = {
 }
 SETTINGS: dict[str, Setting] = {
     'digits_linear': Setting(
-        dataset={'base': 'digits'}, model='linear', lasso_seeds=(10, 11)
+        dataset={'base': 'digits'}, model='linear', lasso_seeds=(10, 11, 12)
     ),
     'digits_mlp': Setting(dataset={'base': 'digits'}),
     'fashion_mlp': Setting(

@@ -203,7 +203,7 @@ def retrainer(
     cache: folder for the retrained models; by default `verify/` beside the
       store. A call with the same arguments reads them there.
     pool: what trains, if it cannot be rebuilt from the store's recipe (a
-      `train_one` of a user's own).
+      `train_one` of a user's own). It must return the outcome.
     progress: as in `collect`.
 
   Returns:
@@ -214,7 +214,8 @@ def retrainer(
 
   Raises:
     StoreError: if the dataset is not the one the store was made with.
-    ValueError: on unknown targets, or as `recipe.build`.
+    ValueError: on unknown targets, a pool without the outcome or with changes,
+      or as `recipe.build`. `retrain` raises it of subsets smaller than a batch.
   """
   if targets not in ('test', 'train'):
     raise ValueError(f'targets are test or train, got {targets!r}')
@@ -229,8 +230,18 @@ def retrainer(
           f'dataset {recipe.dataset!r} is not the one {store.path} was made'
           ' with: its fingerprint differs'
       )
+  elif changes:
+    raise ValueError(
+        '`retrainer` changes a recipe, and a pool that is passed has its own;'
+        f' build the pool with {sorted(changes)} changed'
+    )
   folder = cache or os.path.join(os.path.dirname(store.path), 'verify')
   stored = outcome if targets == 'test' else f'{outcome}_train'
+  if stored not in pool.outcome_layout():
+    raise ValueError(
+        f'`retrainer` expects a pool whose trainer returns {stored!r}, got'
+        f' {sorted(pool.outcome_layout())}'
+    )
 
   def retrain(
       masks: np.ndarray,
@@ -238,6 +249,9 @@ def retrainer(
       *,
       relabel: np.ndarray | None = None,
   ) -> np.ndarray:
+    effects.check_masks_trainable(
+        'retrain', masks, batch_size=pool.trainer.min_subset_size
+    )
     given = recipe_lib.given_masks(
         pool,
         masks,

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import stats
 
+_FEWEST = 2  # Replicates that tell of noise.
+
 
 class Retrain(Protocol):
   """Trains models on given subsets; `collection.retrainer` makes one."""
@@ -100,6 +102,24 @@ def retrained(
   return outcomes
 
 
+def check_replicates(who: str, **replicates: int) -> None:
+  """Refuses numbers of retrainings that give no interval.
+
+  Args:
+    who: the function that complains.
+    **replicates: by argument name, trainings of each set.
+
+  Raises:
+    ValueError: if one is below 2.
+  """
+  for name, count in replicates.items():
+    if count < _FEWEST:
+      raise ValueError(
+          f'`{who}` expects {name} of at least {_FEWEST}, got {count}: from one'
+          ' training no interval can be told, and noise passes for an effect.'
+      )
+
+
 def mean(values: np.ndarray) -> np.ndarray:
   """Mean over axis 0 of what is finite; NaN where nothing is."""
   finite = np.isfinite(values)
@@ -130,14 +150,25 @@ def change(own: np.ndarray, control: np.ndarray) -> np.ndarray:
 def interval(
     own: np.ndarray, control: np.ndarray, level: float = 0.95
 ) -> np.ndarray | None:
-  """Student's t interval of `change`, `[2, ...]`.
+  """Interval of `change`, `[2, ...]`.
+
+  Student's t with Welch's degrees of freedom; where all outcomes are 0 or 1
+  (correctness), which a t interval misjudges and gives no width where all agree,
+  Newcombe's interval of a difference of shares.
 
   Returns:
-    Lower and upper ends; None with fewer than two replicates of either. The
-    degrees of freedom are Welch's.
+    Lower and upper ends; None with fewer than two replicates of either.
+
+  References:
+    Newcombe, `Interval estimation for the difference between independent
+    proportions
+    <https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8%3C873::AID-SIM779%3E3.0.CO;2-I>`_,
+    1998, method 10.
   """
-  if len(own) < 2 or len(control) < 2:
+  if len(own) < _FEWEST or len(control) < _FEWEST:
     return None
+  if _is_binary(own) and _is_binary(control):
+    return _newcombe(own, control, level)
   parts = [variance_of_mean(own), variance_of_mean(control)]
   counts = [
       np.maximum(np.isfinite(array).sum(axis=0) - 1, 1)
@@ -151,6 +182,32 @@ def interval(
   half = stats.t.ppf(0.5 + level / 2, freedom) * np.sqrt(variance)
   middle = change(own, control)
   return np.stack([middle - half, middle + half])
+
+
+def _is_binary(values: np.ndarray) -> bool:
+  """Whether all that is finite is 0 or 1."""
+  finite = np.asarray(values)[np.isfinite(values)]
+  return bool(np.all((finite == 0) | (finite == 1)))
+
+
+def _newcombe(own: np.ndarray, control: np.ndarray, level: float) -> np.ndarray:
+  """Ends of the interval of a difference of shares, `[2, ...]`."""
+  quantile = stats.norm.ppf(0.5 + level / 2)
+  shares, lows, highs = [], [], []
+  for values in (own, control):
+    count = np.isfinite(values).sum(axis=0)
+    share = mean(values)
+    safe = np.maximum(count, 1)
+    middle = (share + quantile**2 / (2 * safe)) / (1 + quantile**2 / safe)
+    inner = share * (1 - share) / safe + (quantile / (2 * safe)) ** 2
+    half = quantile * np.sqrt(inner) / (1 + quantile**2 / safe)
+    shares.append(share)
+    lows.append(middle - half)
+    highs.append(middle + half)
+  difference = shares[0] - shares[1]
+  down = np.hypot(shares[0] - lows[0], highs[1] - shares[1])
+  up = np.hypot(highs[0] - shares[0], shares[1] - lows[1])
+  return np.stack([difference - down, difference + up])
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
@@ -222,6 +279,7 @@ def check_masks_trainable(
     batch_size: int,
     labels: np.ndarray | None = None,
     num_classes: int = 0,
+    cure: str = 'remove fewer',
 ) -> None:
   """Refuses subsets that a model cannot be trained on.
 
@@ -230,7 +288,9 @@ def check_masks_trainable(
     masks: bool `[num_models, num_train]`.
     batch_size: the fewest examples that hold a batch.
     labels: int `[num_train]`, classes; None for regression.
-    num_classes: every class that `labels` holds must keep an example.
+    num_classes: every class below it that `labels` holds must keep an example;
+      0 stands for all that `labels` holds.
+    cure: what to do about it.
 
   Raises:
     ValueError: naming the first subset that is too small, or the class that it
@@ -243,18 +303,18 @@ def check_masks_trainable(
     raise ValueError(
         f'`{who}`: {small.size} of {len(masks)} subsets are smaller than a'
         f' batch of {batch_size} (subset {small[0]} has {sizes[small[0]]}'
-        ' examples); remove fewer.'
+        f' examples); {cure}.'
     )
-  if labels is None or not num_classes:
+  if labels is None:
     return
-  for label in range(num_classes):
+  for label in range(num_classes or int(np.max(labels)) + 1):
     members = np.asarray(labels) == label
     empty = np.flatnonzero(masks[:, members].sum(axis=1) == 0)
     if members.any() and empty.size:
       raise ValueError(
           f'`{who}`: {empty.size} of {len(masks)} subsets (number {empty[0]}'
-          f' first) leave class {label} without an example; remove fewer of its'
-          f' {members.sum()}.'
+          f' first) leave class {label} without an example (it has'
+          f' {members.sum()}); {cure}.'
       )
 
 

@@ -275,14 +275,19 @@ class RetrainerTest(_CountedTestCase):
     self.assertEqual(set(np.unique(found)), {0.0, 1.0})
     self.assertLen(os.listdir(cache), 1)
 
-  def test_a_mask_without_a_batch_is_nan(self):
+  def test_a_mask_without_a_batch_is_refused(self):
     masks = np.zeros((2, 40), bool)
     masks[1] = True
-    with self.assertLogs('absl', 'WARNING'):
-      found = collection.retrainer(self.store)(masks, 1)
-    np.testing.assert_array_equal(
-        np.isfinite(found[0]), [[False] * 6, [True] * 6]
-    )
+    retrain = collection.retrainer(self.store)
+    with self.assertRaisesRegex(ValueError, 'subset 0 has 0 examples'):
+      retrain(masks, 1)
+
+  def test_a_pool_without_the_outcome_is_refused(self):
+    pool = collection.pool_of(self.store)
+    with self.assertRaisesRegex(ValueError, "returns 'correctness', got"):
+      collection.retrainer(self.store, pool=pool, outcome='correctness')
+    with self.assertRaisesRegex(ValueError, r"pool with \['model'\] changed"):
+      collection.retrainer(self.store, pool=pool, changes={'model': 'mlp'})
 
   def test_first_replicate_goes_on_where_others_ended(self):
     together = collection.retrainer(self.store)(self.masks, 3)

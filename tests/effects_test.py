@@ -32,10 +32,24 @@ class ChangeTest(parameterized.TestCase):
     )
 
   def test_equal_trainings_have_an_interval_of_no_width(self):
-    own, control = np.ones((2, 1)), np.zeros((4, 1))
+    own, control = np.full((2, 1), 3.0), np.full((4, 1), 2.0)
     np.testing.assert_array_equal(
         effects.interval(own, control), [[1.0], [1.0]]
     )
+
+  def test_interval_of_shares_by_newcombe(self):
+    # Newcombe (1998), table II, method 10: 56/70 - 48/80, and 10/10 - 0/20.
+    own = np.repeat([1.0, 0.0], [56, 14])[:, None]
+    control = np.repeat([1.0, 0.0], [48, 32])[:, None]
+    found = effects.interval(own, control)[:, 0]
+    np.testing.assert_allclose(found, [0.0524, 0.3339], atol=5e-5)
+    found = effects.interval(np.ones((10, 1)), np.zeros((20, 1)))[:, 0]
+    np.testing.assert_allclose(found, [0.6791, 1.0], atol=5e-5)
+
+  def test_replicates_that_give_no_interval_are_refused(self):
+    effects.check_replicates('it', replicates=2)
+    with self.assertRaisesRegex(ValueError, '`it` expects replicates of at'):
+      effects.check_replicates('it', replicates=1)
 
   @parameterized.parameters((1, 5), (5, 1))
   def test_one_training_has_no_interval(self, own, control):

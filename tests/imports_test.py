@@ -62,6 +62,7 @@ _ALLOWED = {
         'effects',
         'intervals',
         'metrics',
+        'outcomes',
         'regressors',
         'solvers',
         'subsets',

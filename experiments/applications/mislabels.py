@@ -16,6 +16,7 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
+from jdm.analysis import curves as curves_lib
 from jdm.analysis import knn_shapley
 from jdm.applications import mislabels as lib
 from jdm.reports import mislabels_plots
@@ -57,7 +58,11 @@ def run(job: job_lib.Job, chosen: str | None = None) -> job_lib.Findings:
         f'mislabels need classes, and {dataset.name!r} is a regression task'
     )
   limits: list[str] = []
-  scores = _scores(job, limits)
+  # Some scores read test examples: the accuracy is measured on others.
+  chosen_by, reported = curves_lib.halves(
+      'mislabels', len(dataset.test), seed=job.seed
+  )
+  scores = _scores(job, chosen_by, limits)
   bad = None if dataset.planted is None else dataset.planted.mislabels
   if bad is None or not len(bad):
     bad = None
@@ -72,6 +77,8 @@ def run(job: job_lib.Job, chosen: str | None = None) -> job_lib.Findings:
       bad=bad,
       retrain=job.retrain('correctness') if _RETRAIN.value else None,
       num_targets=len(dataset.test),
+      report_ids=reported,
+      labels=dataset.train.labels,
       replicates=job.replicates or _REPLICATES,
       batch_size=job.pool.trainer.min_subset_size,
       seed=job.seed,
@@ -90,8 +97,16 @@ def run(job: job_lib.Job, chosen: str | None = None) -> job_lib.Findings:
   )
 
 
-def _scores(job: job_lib.Job, limits: list[str]) -> dict[str, np.ndarray]:
-  """All scores that the working directory has the inputs for."""
+def _scores(
+    job: job_lib.Job, test_ids: np.ndarray, limits: list[str]
+) -> dict[str, np.ndarray]:
+  """All scores that the working directory has the inputs for.
+
+  Args:
+    job: the pool.
+    test_ids: int, test examples that a score may read.
+    limits: gets a sentence for what is left out.
+  """
   margin = (
       'soft_margin' if job.has_outcome('soft_margin', 'train') else 'margin'
   )
@@ -118,6 +133,8 @@ def _scores(job: job_lib.Job, limits: list[str]) -> dict[str, np.ndarray]:
         f'Scores by {", ".join(missing)} of training examples are left out:'
         f' collect with {how}.'
     )
+  if 'test_margins' in found:
+    found['test_margins'] = found['test_margins'][:, test_ids]
   scores = lib.pool_scores(job.masks(), **found)
   if job.has_datamodels('train'):
     scores |= lib.datamodel_scores(job.datamodels('train'))
@@ -130,22 +147,26 @@ def _scores(job: job_lib.Job, limits: list[str]) -> dict[str, np.ndarray]:
   if _RETRAIN.value:
     losses = job.retrain('log_loss', targets='train')(everything, _FULL)
     scores['full_loss'] = np.nanmean(losses, axis=(0, 1))
-  return scores | _neighbours(job, limits)
+  return scores | _neighbours(job, test_ids, limits)
 
 
-def _neighbours(job: job_lib.Job, limits: list[str]) -> dict[str, np.ndarray]:
+def _neighbours(
+    job: job_lib.Job, test_ids: np.ndarray, limits: list[str]
+) -> dict[str, np.ndarray]:
   """Minus the nearest-neighbour Shapley values, by inputs and by features."""
-  train, test = job.dataset.train, job.dataset.test
+  train, test = job.dataset.train, job.dataset.test.take(test_ids)
   features = {'inputs': {'train': train.inputs, 'test': test.inputs}}
   if job.store.recipe['model'] == 'linear':
     limits.append(
         'A linear model has no hidden layer: no nearest neighbours by features.'
     )
   else:
-    features['features'] = job.features()
+    own = job.features()
+    features['features'] = {**own, 'test': own['test'][test_ids]}
   limits.append(
       'Nearest-neighbour Shapley values and harm_to_tests read the labels of'
-      ' the test examples, which were not mislabelled; the others do not.'
+      ' half of the test examples, which were not mislabelled; the accuracy'
+      ' after cleaning is measured on the other half.'
   )
   return {
       f'knn_shapley_{name}': -knn_shapley.knn_shapley(

@@ -256,7 +256,9 @@ def _table(design: lib.PoolDesign, pools) -> dict[str, Any]:
         f'R2 {design.stability.degrees[0]:.3f}, bounds [{low:.3f}, {high:.3f}]'
     )
     table['models retrained'] = design.num_retrained
-  table[f'models for {100 * law.share:.0f} % of that'] = _models(design)
+  table[f'models for {100 * law.share:.0f} % of {_limit(design)}'] = _models(
+      design
+  )
   for row in design.outcomes:
     normal = row.normality
     table[row.outcome] = (
@@ -266,6 +268,13 @@ def _table(design: lib.PoolDesign, pools) -> dict[str, Any]:
   for row in pools.values():
     table[f'alpha {row.alpha:.2g}'] = _score_text(row)
   return table
+
+
+def _limit(design: lib.PoolDesign) -> str:
+  """What shares are of: measured, or, where the curve is above it, fitted."""
+  if design.recommendation.limit_given:
+    return 'that'
+  return f'the limit of the fitted curve, R2 {design.recommendation.limit:.3f},'
 
 
 def _models(design: lib.PoolDesign) -> str:
@@ -294,8 +303,9 @@ def _lead(design: lib.PoolDesign) -> str:
     text += (
         ' The best linear datamodels could explain'
         f' {100 * design.linear_share.value:.1f} %, measured on pairs of models'
-        f' without a fit: {100 * law.reached:.0f} % of that is reached, and'
-        f' {100 * law.share:.0f} % would take {_models(design)} models.'
+        f' without a fit. {100 * law.reached:.0f} % of {_limit(design)} is'
+        f' reached, and {100 * law.share:.0f} % would take {_models(design)}'
+        ' models.'
     )
   if len(design.outcomes) > 1:
     text += (

@@ -258,8 +258,10 @@ def _lead(found: list[lib.Valuation]) -> str:
   return (
       f'What each training example adds to the {utilities} on'
       f' {len(found[0].valuation_ids)} targets, estimated from'
-      f' {max(num_models, default=0)} models of the pool: positive values raise'
-      ' it. The curves show the same utility on the other'
+      f' {max(num_models, default=0)} models of the pool. Where subsets have one'
+      ' size, or the utility of all and of none is not known, values add up to'
+      ' 0: a positive one raises it more than the average example does. The'
+      ' curves show the same utility on the other'
       f' {len(found[0].report_ids)} targets when models are trained without the'
       ' examples of highest or of lowest value, or on the highest alone. Numbers'
       ' over random are mean heights of a curve minus that of random orders,'

@@ -199,6 +199,7 @@ def check(
           f'`{who}` cannot {mode} {counts[0]} to {counts[-1]} of'
           f' {num_train} training examples.'
       )
+    cure = 'choose larger sizes' if mode == 'add' else 'remove fewer'
     for row in order:
       effects.check_masks_trainable(
           f'{who}: {mode} by {name}',
@@ -206,6 +207,7 @@ def check(
           batch_size=batch_size,
           labels=labels,
           num_classes=num_classes,
+          cure=cure,
       )
 
 

@@ -141,6 +141,14 @@ class RemovalPlan:
   group_size: int | None = None
   replicates: int = 10
   control_replicates: int = 20
+
+  def __post_init__(self):
+    effects.check_replicates(
+        'RemovalPlan',
+        replicates=self.replicates,
+        control_replicates=self.control_replicates,
+    )
+
   num_random: int = 5
   batch_size: int = 1
   train_labels: np.ndarray | None = None

@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 
 from jdm import effects
+from jdm import outcomes as outcomes_lib
 
 ACTIONS = ('remove', 'add', 'relabel')
 # Retrained outcomes of all targets come back at once, one of which is kept.
@@ -85,6 +86,60 @@ def check_ids(
   return given.astype(np.int64)
 
 
+def check_sizes(
+    who: str, sizes: Sequence[int] | np.ndarray, most: int
+) -> np.ndarray:
+  """Checks numbers of examples.
+
+  Args:
+    who: the function that complains.
+    sizes: integers, strictly ascending, from 1 to `most`.
+    most: the largest that makes sense.
+
+  Returns:
+    int64 `[num_sizes]`.
+
+  Raises:
+    ValueError: naming what is out of range, out of order or no integer.
+  """
+  given = np.asarray(sizes)
+  if given.ndim != 1 or not given.size:
+    raise ValueError(
+        f'`{who}` expects sizes as integers [num_sizes], at least one, got'
+        f' {given.tolist()}.'
+    )
+  if not np.issubdtype(given.dtype, np.integer) or (np.diff(given) < 1).any():
+    raise ValueError(
+        f'`{who}` expects sizes as ascending integers, each once, got'
+        f' {given.tolist()}.'
+    )
+  if given[0] < 1 or given[-1] > most:
+    raise ValueError(
+        f'`{who}` expects sizes from 1 to {most}, got {given.tolist()}.'
+    )
+  return given.astype(np.int64)
+
+
+def check_higher_is_better(who: str, outcome: str) -> None:
+  """Refuses weights of which positive means harmful.
+
+  Args:
+    who: the function that complains.
+    outcome: what the datamodels are of; a name that jdm does not know passes.
+
+  Raises:
+    ValueError: if less of the outcome is better, as of a loss.
+  """
+  name = outcome.removesuffix('_train')
+  known = outcomes_lib.OUTCOMES.get(name)
+  if known is not None and known.higher_is_better is False:
+    raise ValueError(
+        f'`{who}` expects datamodels of an outcome of which more is better,'
+        f' got {name!r}; fit a margin, or negate weights and bias and rename'
+        ' the outcome.'
+    )
+
+
 def rank(
     scores: np.ndarray,
     candidates: np.ndarray,
@@ -149,7 +204,8 @@ def likely_wrong_class(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     labels: int `[num_targets]`, the right classes.
 
   Returns:
-    int `[num_targets]`, the wrong class of the highest mean logit.
+    int `[num_targets]`, the wrong class that most of the models predict; where
+    none is predicted, or several equally often, the one of highest mean logit.
 
   Raises:
     ValueError: if shapes disagree.
@@ -161,9 +217,17 @@ def likely_wrong_class(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         f' num_classes] and labels [num_targets], got {logits.shape} and'
         f' {labels.shape}.'
     )
+  targets = np.arange(len(labels))
   means = np.nan_to_num(effects.mean(logits), nan=-np.inf)
-  means[np.arange(len(labels)), labels] = -np.inf
-  return means.argmax(axis=1)
+  means[targets, labels] = -np.inf
+  finite = np.isfinite(logits).all(axis=2)
+  predicted = np.where(finite, np.nan_to_num(logits).argmax(axis=2), -1)
+  classes = np.arange(logits.shape[2])
+  votes = (predicted[:, :, None] == classes).sum(axis=0)
+  votes[targets, labels] = 0
+  most = votes == votes.max(axis=1)[:, None]
+  most[targets, labels] = False
+  return np.where(most, means, -np.inf).argmax(axis=1)
 
 
 def random_bases(

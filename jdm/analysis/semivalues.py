@@ -18,6 +18,8 @@ from scipy import stats
 from jdm import regressors
 from jdm import subsets
 
+# Of the variance of sizes, over that of independent draws.
+_MOST_SPREAD = 1.5
 _MIN_MODELS = 4  # Two halves of two.
 
 
@@ -106,14 +108,15 @@ def banzhaf(
     The values, with standard errors as in Welch's test.
 
   Raises:
-    ValueError: on wrong shapes or numbers, fewer than 4 models, or an example
-      that all models or none hold.
+    ValueError: on wrong shapes or numbers, fewer than 4 models, an example that
+      all models or none hold, or subsets of many sizes.
 
   References:
     Wang and Jia, `Data Banzhaf <https://arxiv.org/abs/2205.15466>`_, 2023, §4;
     Li and Yu, `Robust data valuation with weighted Banzhaf values`, 2023.
   """
   masks, utilities = checked('banzhaf', masks, utilities)
+  _check_one_alpha('banzhaf', masks)
   num_models = len(masks)
   contrast = Contrast(
       masks=masks,
@@ -347,6 +350,19 @@ def checked(
         f'`{who}` expects at least {_MIN_MODELS} models, got {len(masks)}.'
     )
   return masks, utilities
+
+
+def _check_one_alpha(who: str, masks: np.ndarray) -> None:
+  """Refuses subsets that are neither of one size nor drawn at one chance."""
+  sizes, num_train = masks.sum(axis=1), masks.shape[1]
+  alpha = masks.mean()
+  if sizes.var() > _MOST_SPREAD * num_train * alpha * (1 - alpha):
+    raise ValueError(
+        f'`{who}` expects subsets of one size, or with each example drawn'
+        ' independently with one chance (samplers fixed_size and bernoulli), got'
+        f' sizes from {sizes.min()} to {sizes.max()}, of which the mean'
+        ' difference is mostly one of size; ask for Shapley values.'
+    )
 
 
 def _welch(masks: np.ndarray, utilities: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ import numpy as np
 
 from jdm.analysis import semivalues
 
+_LEAST_RANGE, _LEAST_SPREAD = 0.5, 0.9
+
 
 def from_sizes(
     masks: np.ndarray,
@@ -51,7 +53,8 @@ def from_sizes(
     The values.
 
   Raises:
-    ValueError: as `semivalues.banzhaf`, or if all subsets have one size.
+    ValueError: as `semivalues.checked`, or if sizes are not spread evenly over
+      half of all or more.
 
   References:
     Kolpaczki et al., `Approximating the Shapley value without marginal
@@ -71,6 +74,7 @@ def from_sizes(
         ' --sampler=uniform_size, or ask for Banzhaf values.'
     )
   masks, utilities, sizes = masks[kept], utilities[kept], sizes[kept]
+  _check_spread(sizes, num_train)
   groups = np.arange(len(kept)) if groups is None else np.asarray(groups)
   _, unit = np.unique(groups[kept], return_inverse=True)
   contrast = semivalues.Contrast(
@@ -163,6 +167,21 @@ def from_prefixes(
       resampling=resampling,
       names=names,
   )
+
+
+def _check_spread(sizes: np.ndarray, num_train: int) -> None:
+  """Refuses sizes that are far from uniform over a wide range."""
+  width = np.ptp(sizes) + 1
+  uniform = np.sqrt((width**2 - 1) / 12)
+  if width < _LEAST_RANGE * (num_train - 1) or (
+      sizes.std() < _LEAST_SPREAD * uniform
+  ):
+    raise ValueError(
+        '`shapley` expects sizes spread evenly over half of 1 to'
+        f' {num_train - 1} or more, got {sizes.min()} to {sizes.max()} with a'
+        f' standard deviation of {sizes.std():.3g} (uniform: {uniform:.3g});'
+        ' collect with --sampler=uniform_size, or ask for Banzhaf values.'
+    )
 
 
 def _gains(masks, utilities, groups, empty) -> tuple[np.ndarray, np.ndarray]:

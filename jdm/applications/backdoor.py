@@ -212,14 +212,19 @@ def removal(
   triggered = suspects.check_rows(_WHO, triggered, num_targets)
   is_found = np.isin(np.arange(len(labels)), found.rows)
   same = labels == found.label if found.label >= 0 else np.ones_like(is_found)
-  others = np.flatnonzero(same & ~is_found)
+  # As many at random: of the same label, then, where it has too few, of others.
   rng = suspects.generator(seed)
-  chance = rng.permutation(others)[: len(found.rows)]
-  removed = {'nothing': others[:0], 'found': found.rows, 'random': chance}
+  order = rng.permutation(np.flatnonzero(~is_found))
+  order = order[np.argsort(~same[order], kind='stable')]
+  chance = order[: len(found.rows)]
+  removed = {'nothing': order[:0], 'found': found.rows, 'random': chance}
   masks = np.ones((len(removed), len(labels)), bool)
   for mask, rows in zip(masks, removed.values()):
     mask[rows] = False
-  effects.check_masks_trainable(_WHO, masks, batch_size=batch_size)
+  effects.check_replicates(_WHO, replicates=replicates)
+  effects.check_masks_trainable(
+      _WHO, masks, batch_size=batch_size, labels=labels
+  )
   outcomes = effects.retrained(_WHO, retrain, masks, replicates, num_targets)
   rest = np.setdiff1d(np.arange(num_targets), triggered)
   groups = {'triggered': triggered, 'others': rest}

@@ -77,6 +77,13 @@ class Brittleness:
   certify_replicates: int = 0
   num_retrained: int = 0
 
+  def random_share_flipped(self) -> np.ndarray:
+    """Share of targets flipped by random removals, `[num_sizes]`; NaN: none."""
+    assert self.random_margins is not None
+    flipped = np.where(self.random_margins < 0, 1.0, 0.0)
+    flipped[~np.isfinite(self.random_margins)] = np.nan
+    return effects.mean(np.moveaxis(flipped, 1, 2).reshape(-1, len(self.grid)))
+
   def to_json(self) -> dict[str, Any]:
     """The numbers as JSON-serializable values; of the rows, the counts."""
     values = effects.to_json(self)
@@ -86,9 +93,8 @@ class Brittleness:
         limits = (getattr(self, name) >= 0).sum(axis=1)
         values[f'{name}_limits'] = limits.tolist()
     if self.random_margins is not None:
-      flipped = (self.random_margins < 0).mean(axis=(0, 2))
       values['random_margins'] = None
-      values['random_share_flipped'] = flipped.tolist()
+      values['random_share_flipped'] = self.random_share_flipped().tolist()
     for key, certified in (
         ('share_flipped', False),
         ('share_flipped_certified', True),
@@ -124,7 +130,8 @@ def brittleness(
   """Estimates how many examples hold each prediction up, and certifies it.
 
   Args:
-    datamodels: of the hard margin (outcome 'margin').
+    datamodels: of the hard margin (outcome 'margin'). Others may order the
+      examples, such as of the soft margin; then there are no `predicted` sizes.
     control_margins: `[replicates, num_targets]`, hard margins of at least 20
       models trained on everything, one column a target of the datamodels; a
       diverged training is NaN.
@@ -133,8 +140,8 @@ def brittleness(
     target_ids: columns to look at; all by default.
     retrain: trains the grid; None leaves the interpolated estimates out. Its
       outcome must be the hard margin.
-    certify: trains the certificates, with other random numbers than `retrain`
-      and than the control (`collection.retrainer(..., first_replicate=1000)`);
+    certify: trains the certificates: another function, with other random numbers
+      than `retrain` and than the control (`collection.retrainer(..., first_replicate=1000)`);
       None certifies nothing.
     labels: int `[num_train]`; with them a target's limit is where a class would
       be left empty. The mislabel variant needs them.
@@ -145,9 +152,10 @@ def brittleness(
       None ends the order there.
     batch_size: a target's limit leaves so many examples.
     inflation: share of examples added as a margin of safety.
-    replicates: retrainings of each point of the grid.
+    replicates: retrainings of each point of the grid, at least 2.
     certify_replicates: certifying trainings of each estimate.
     num_random: draws of random examples, removed for comparison; 0 for none.
+      Sizes that would leave a class empty are left out.
     seed: of these.
 
   Returns:
@@ -166,6 +174,14 @@ def brittleness(
   grid = _checked_grid(sizes, datamodels.num_train, batch_size)
   if inflation < 0:
     raise ValueError(f'`{_WHO}` expects no negative inflation, got {inflation}')
+  if retrain is not None:
+    effects.check_replicates(_WHO, replicates=replicates)
+  if certify is not None and certify is retrain:
+    raise ValueError(
+        f'`{_WHO}` expects certify to train on other random numbers than'
+        ' retrain, got the same function: what chose a size cannot certify it.'
+        ' Pass `collection.retrainer(store, ..., first_replicate=1000)`.'
+    )
   most = datamodels.num_train - batch_size
   count = int(support.inflated(grid[-1], inflation, most))
   orders = {'remove': _order(right, 'remove', count)}
@@ -180,6 +196,9 @@ def brittleness(
       chance = _at_random(right, retrain, grid, replicates, num_random, seed)
       trained += num_random * len(grid) * replicates
   planned = _plan(right, orders, grids, grid, inflation)
+  if datamodels.outcome not in ('', 'margin'):
+    # Weights in other units do not add up to a hard margin.
+    planned = {n: s for n, s in planned.items() if 'predicted' not in n}
   if 'remove' in grids:
     shift = support.safe_shift(
         grids['remove'].variance, replicates, certify_replicates
@@ -232,6 +251,7 @@ def _right_targets(
   num_targets = datamodels.num_targets
   ids = np.arange(num_targets) if target_ids is None else target_ids
   ids = interventions.check_ids(_WHO, 'target_ids', ids, num_targets)
+  interventions.check_higher_is_better(_WHO, datamodels.outcome)
   control = np.asarray(control_margins, np.float64)
   weights = np.asarray(datamodels.weights)
   for name, value, shape in (
@@ -339,14 +359,15 @@ def _at_random(right, retrain, grid, replicates, num_draws, seed) -> np.ndarray:
   rng = np.random.default_rng(seed)
   places = np.argsort(rng.random((num_draws, right.num_train)), axis=1)
   masks = places[:, None] >= grid[None, :, None]  # Larger holds smaller.
-  outcomes = effects.retrained(
-      _WHO,
-      retrain,
-      masks.reshape(-1, right.num_train),
-      replicates,
-      right.num_targets,
-  )
-  margins = effects.mean(outcomes[:, :, right.ids])
+  masks = masks.reshape(-1, right.num_train)
+  trials = interventions.Trials(masks=masks, targets=np.zeros(len(masks), int))
+  fits = interventions.trainable(trials, labels=right.labels)
+  margins = np.full((len(masks), len(right.ids)), np.nan)
+  if fits.any():
+    outcomes = effects.retrained(
+        _WHO, retrain, masks[fits], replicates, right.num_targets
+    )
+    margins[fits] = effects.mean(outcomes[:, :, right.ids])
   return margins.reshape(num_draws, len(grid), -1)
 
 

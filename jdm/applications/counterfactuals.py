@@ -22,10 +22,6 @@ SAME_CLASS = 'same_class'
 _WHO = 'counterfactuals'
 
 
-Agreement = effects.Agreement
-agreement = effects.agreement
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Counterfactuals:
   """Predicted and observed effects of changing training sets.
@@ -60,7 +56,9 @@ class Counterfactuals:
   observed: np.ndarray | None = None
   interval: np.ndarray | None = None
   control: np.ndarray | None = None
-  agreement: dict[str, Agreement] = dataclasses.field(default_factory=dict)
+  agreement: dict[str, effects.Agreement] = dataclasses.field(
+      default_factory=dict
+  )
   replicates: int = 0
   num_retrained: int = 0
   action: str = 'remove'
@@ -144,9 +142,11 @@ def counterfactuals(
       target_labels=target_labels,
       new_labels=new_labels,
   )
-  counts = _checked_sizes(sizes, datamodels.num_train)
-  if min(replicates, control_replicates) < 1:
-    raise ValueError(f'`{_WHO}` needs at least one retraining')
+  most = datamodels.num_train - 1
+  counts = interventions.check_sizes(_WHO, sizes, most)
+  effects.check_replicates(
+      _WHO, replicates=replicates, control_replicates=control_replicates
+  )
   removed, names = _rankings(problem, kinds, scores, int(counts.max()), seed)
   predicted = np.stack(
       [interventions.sums(problem.weights, rows, counts) for rows in removed]
@@ -230,6 +230,7 @@ def _problem(datamodels, target_ids, *, action, bases, **labels) -> _Problem:
   num_train, num_targets = datamodels.num_train, datamodels.num_targets
   ids = np.arange(num_targets) if target_ids is None else target_ids
   ids = interventions.check_ids(_WHO, 'target_ids', ids, num_targets)
+  interventions.check_higher_is_better(_WHO, datamodels.outcome)
   if action not in interventions.ACTIONS:
     raise ValueError(
         f'`{_WHO}` knows the actions {interventions.ACTIONS}, got {action!r}'
@@ -278,20 +279,6 @@ def _problem(datamodels, target_ids, *, action, bases, **labels) -> _Problem:
       num_targets=num_targets,
       **own,
   )
-
-
-def _checked_sizes(sizes: Sequence[int], num_train: int) -> np.ndarray:
-  counts = np.asarray(sizes, np.int64)
-  if counts.ndim != 1 or not counts.size or counts.min() < 1:
-    raise ValueError(
-        f'`{_WHO}` expects sizes of at least 1, got {counts.tolist()}'
-    )
-  if counts.max() >= num_train:
-    raise ValueError(
-        f'`{_WHO}` cannot remove {counts.max()} of {num_train} training'
-        ' examples'
-    )
-  return counts
 
 
 def _rankings(
@@ -382,7 +369,7 @@ def _control(
   return outcomes[:, 0, problem.ids], replicates
 
 
-def _agreements(kinds, predicted, own, control) -> dict[str, Agreement]:
+def _agreements(kinds, predicted, own, control) -> dict[str, effects.Agreement]:
   observed = effects.change(own, control)
   ceilings = np.full(len(kinds) + 1, np.nan)
   parts = effects.halves(own, control)
@@ -393,8 +380,10 @@ def _agreements(kinds, predicted, own, control) -> dict[str, Agreement]:
       )
     ceilings[-1] = effects.split_half_ceiling(*parts)
   result = {
-      kind: agreement(predicted[number], observed[number], ceilings[number])
+      kind: effects.agreement(
+          predicted[number], observed[number], ceilings[number]
+      )
       for number, kind in enumerate(kinds)
   }
-  result['all'] = agreement(predicted, observed, float(ceilings[-1]))
+  result['all'] = effects.agreement(predicted, observed, float(ceilings[-1]))
   return result

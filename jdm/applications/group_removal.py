@@ -122,6 +122,9 @@ def group_removal(
   )
   if retrain is None:
     return result
+  effects.check_replicates(
+      _WHO, replicates=replicates, control_replicates=control_replicates
+  )
   everything = np.ones((1, num_train), bool)
   control = effects.retrained(
       _WHO, retrain, everything, control_replicates, num_targets

@@ -195,6 +195,7 @@ def removals(
     kinds: Sequence[str] | None = None,
     replicates: int = 4,
     control_replicates: int = 20,
+    labels: np.ndarray | None = None,
 ) -> Removals:
   """Removes the training example of each pair and trains again.
 
@@ -206,12 +207,13 @@ def removals(
     retrain: such as `collection.retrainer(store, outcome=...)`, of the outcome
       that the weights are about.
     kinds: one word a pair; 'pair' for all by default.
-    replicates: retrainings of each removal.
-    control_replicates: trainings on everything.
+    replicates: retrainings of each removal, at least 2.
+    control_replicates: trainings on everything, at least 2.
+    labels: int `[num_train]`; a removal that leaves a class empty is refused.
 
   Raises:
-    ValueError: if shapes do not fit, a pair does not exist or stands twice, or
-      `retrain` returns another shape.
+    ValueError: if shapes do not fit, a pair does not exist or stands twice, a
+      class would be left empty, or `retrain` returns another shape.
   """
   who = 'removals'
   weights = pairs_lib.check_scores('weights', weights)
@@ -220,10 +222,14 @@ def removals(
       kinds=('pair',) * len(pairs) if kinds is None else tuple(kinds),
   )
   truth.mask(weights.shape)  # Raises if a pair does not exist.
+  effects.check_replicates(
+      who, replicates=replicates, control_replicates=control_replicates
+  )
   rows, targets = truth.pairs.T
   num_train, num_targets = weights.shape
   masks = np.ones((len(rows), num_train), bool)
   masks[np.arange(len(rows)), rows] = False
+  effects.check_masks_trainable(who, masks, batch_size=1, labels=labels)
   everything = np.ones((1, num_train), bool)
   control = effects.retrained(
       who, retrain, everything, control_replicates, num_targets

@@ -167,8 +167,8 @@ def memorization(
       the outcome of `train_outcomes`; None retrains nothing.
     num_retrained: how many of the most memorized are left out of the full
       training set, and as many random ones.
-    replicates: trainings without each.
-    control_replicates: trainings on everything.
+    replicates: trainings without each, at least 2.
+    control_replicates: trainings on everything, at least 2.
     batch_size: the fewest examples that can be trained on.
     seed: of the random ones.
 
@@ -318,6 +318,9 @@ def _left_out(retrain, own, order, numbers, seed: int) -> LeftOut:
   rows = np.concatenate([order[:count], rest])
   masks = np.ones((len(rows), num_train), bool)
   masks[np.arange(len(rows)), rows] = False
+  effects.check_replicates(
+      _WHO, replicates=replicates, control_replicates=control_replicates
+  )
   effects.check_masks_trainable(_WHO, masks, batch_size=batch_size)
   everything = np.ones((1, num_train), bool)
   control = effects.retrained(

@@ -188,9 +188,11 @@ def mislabels(
     bad: Sequence[int] | np.ndarray | None = None,
     retrain: effects.Retrain | None = None,
     num_targets: int = 0,
+    report_ids: Sequence[int] | np.ndarray | None = None,
     num_removed: int | None = None,
     replicates: int = 10,
     batch_size: int = 1,
+    labels: np.ndarray | None = None,
     seed: int = 0,
 ) -> Mislabels:
   """Ranks training examples by how suspect their labels are, and checks it.
@@ -202,10 +204,13 @@ def mislabels(
     retrain: see `effects.Retrain`, with test examples as targets, such as of
       correctness; None retrains nothing.
     num_targets: of `retrain`.
+    report_ids: int, targets that the accuracy is measured on; all by default.
+      Where a score read the outcomes or labels of tests, measure on others.
     num_removed: how many suspects are removed for retraining; by default as
       many as are bad, or a tenth of all.
-    replicates: trainings of each set.
+    replicates: trainings of each set, at least 2.
     batch_size: the fewest examples that can be trained on.
+    labels: int `[num_train]`; a removal that leaves a class empty is refused.
     seed: of random removals and resamples.
 
   Raises:
@@ -225,17 +230,22 @@ def mislabels(
     detections = suspects.detect(scores, bad, seed=seed)
   cleaning = None
   if retrain is not None:
+    effects.check_replicates(_WHO, replicates=replicates)
     default = len(order) // 10 if bad is None else len(bad)
-    cleaning = _cleaning(
-        retrain,
-        num_targets,
-        order,
-        bad,
-        default if num_removed is None else num_removed,
-        replicates,
-        batch_size,
-        seed,
+    removed = _removed(
+        order, bad, default if num_removed is None else num_removed, seed
     )
+    masks = np.ones((len(removed), len(order)), bool)
+    for mask, rows in zip(masks, removed.values()):
+      mask[rows] = False
+    effects.check_masks_trainable(
+        _WHO, masks, batch_size=batch_size, labels=labels
+    )
+    outcomes = effects.retrained(_WHO, retrain, masks, replicates, num_targets)
+    if report_ids is not None:
+      ids = suspects.check_rows(_WHO, report_ids, num_targets)
+      outcomes = outcomes[:, :, ids]
+    cleaning = _cleaning(removed, outcomes)
   return Mislabels(
       scores={name: np.asarray(score) for name, score in scores.items()},
       chosen=chosen,
@@ -251,10 +261,8 @@ def _row_sums(values: np.ndarray) -> np.ndarray:
   return values.sum(axis=1, dtype=np.float64)
 
 
-def _cleaning(
-    retrain, num_targets, order, bad, count, replicates, batch_size, seed
-) -> Cleaning:
-  """Trains without the suspects, without as many at random, on everything."""
+def _removed(order, bad, count: int, seed: int) -> dict[str, np.ndarray]:
+  """What is left out, by name: nothing, suspects, as many at random, the bad."""
   num_train = len(order)
   if not 1 <= count < num_train:
     raise ValueError(
@@ -262,13 +270,11 @@ def _cleaning(
     )
   chance = suspects.generator(seed).permutation(num_train)[:count]
   removed = {'nothing': order[:0], 'suspects': order[:count], 'random': chance}
-  if bad is not None:
-    removed['mislabels'] = bad
-  masks = np.ones((len(removed), num_train), bool)
-  for mask, rows in zip(masks, removed.values()):
-    mask[rows] = False
-  effects.check_masks_trainable(_WHO, masks, batch_size=batch_size)
-  outcomes = effects.retrained(_WHO, retrain, masks, replicates, num_targets)
+  return removed if bad is None else {**removed, 'mislabels': bad}
+
+
+def _cleaning(removed, outcomes: np.ndarray) -> Cleaning:
+  """Accuracies of models trained without what was removed."""
   means = dict(zip(removed, np.moveaxis(outcomes.mean(axis=2), 1, 0)))
   full = means['nothing']
   change, ends = {}, {}
@@ -278,10 +284,10 @@ def _cleaning(
       interval = effects.interval(means[name], full)
       ends[name] = None if interval is None else tuple(map(float, interval))
   return Cleaning(
-      num_removed=count,
+      num_removed=len(removed['suspects']),
       accuracy={name: float(effects.mean(a)) for name, a in means.items()},
       change=change,
       interval=ends,
-      replicates=replicates,
-      num_retrained=replicates * len(masks),
+      replicates=len(outcomes),
+      num_retrained=outcomes.shape[0] * outcomes.shape[1],
   )

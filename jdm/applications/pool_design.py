@@ -14,6 +14,7 @@ import numpy as np
 
 from jdm import effects
 from jdm.analysis import correlated_subsets
+from jdm.analysis import interventions
 from jdm.analysis import learning_curves
 from jdm.analysis import noise_stability
 from jdm.analysis import scores as scores_lib
@@ -207,14 +208,9 @@ def _check(outcomes, heldout_outcomes, outcome, rhos, num_pairs) -> str:
 def _targets(target_ids: Any, num_targets: int) -> np.ndarray:
   if target_ids is None:
     return np.arange(num_targets)
-  targets = np.asarray(target_ids)
-  inside = targets.size and targets.min() >= 0 and targets.max() < num_targets
-  if not inside or len(np.unique(targets)) < targets.size:
-    raise ValueError(
-        '`pool_design` expects target_ids to be different integers from 0 to'
-        f' {num_targets - 1}, got {targets}.'
-    )
-  return targets.astype(np.int64)
+  return interventions.check_ids(
+      'pool_design', 'target_ids', target_ids, num_targets
+  )
 
 
 def _pairs(

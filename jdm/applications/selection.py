@@ -13,7 +13,6 @@ import numpy as np
 
 from jdm import datamodels as datamodels_lib
 from jdm import effects
-from jdm import outcomes as outcomes_lib
 from jdm.analysis import curves as curves_lib
 from jdm.analysis import interventions
 
@@ -106,7 +105,7 @@ def selection(
     min_per_class: so many of each class come first in every order, by the
       rule's own score: models are trained on all classes. Needs labels.
     retrain: see `effects.Retrain`; None predicts only.
-    replicates: trainings of each pick.
+    replicates: trainings of each pick, at least 2.
     num_random: draws of each random rule, each trained once.
     batch_size: the fewest examples that can be trained on.
     seed: of halves, draws and ties.
@@ -123,7 +122,7 @@ def selection(
   References:
     Engstrom et al., `DsDm <https://arxiv.org/abs/2401.12926>`_, 2024, §3.
   """
-  _check_outcome(datamodels)
+  interventions.check_higher_is_better(_WHO, datamodels.outcome)
   targets = interventions.check_ids(
       _WHO, 'target_ids', target_ids, datamodels.num_targets
   )
@@ -161,6 +160,7 @@ def selection(
   )
   if retrain is None:
     return result
+  effects.check_replicates(_WHO, replicates=replicates)
   return _retrained(datamodels, result, retrain, replicates)
 
 
@@ -298,7 +298,9 @@ def _halves(targets, choice_ids, seed) -> tuple[np.ndarray, np.ndarray]:
   """Targets to choose by and targets to report on, column numbers."""
   places = None
   if choice_ids is not None:
-    chosen = np.asarray(choice_ids)
+    chosen = interventions.check_ids(
+        _WHO, 'choice_ids', choice_ids, int(targets.max()) + 1
+    )
     outside = np.setdiff1d(chosen, targets)
     if outside.size:
       raise ValueError(
@@ -313,14 +315,3 @@ def _halves(targets, choice_ids, seed) -> tuple[np.ndarray, np.ndarray]:
     )
   first, second = curves_lib.halves(_WHO, len(targets), places, seed)
   return np.sort(targets[first]), np.sort(targets[second])
-
-
-def _check_outcome(datamodels: datamodels_lib.Datamodels) -> None:
-  name = datamodels.outcome.removesuffix('_train')
-  known = outcomes_lib.OUTCOMES.get(name)
-  if known is not None and known.higher_is_better is False:
-    raise ValueError(
-        f'`{_WHO}` expects datamodels of an outcome of which more is better,'
-        f' got {name!r}; fit a margin, or negate weights and bias and rename'
-        ' the outcome.'
-    )

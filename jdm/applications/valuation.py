@@ -375,6 +375,11 @@ def _estimate(
       'banzhaf': semivalues.banzhaf,
       'shapley': shapley.from_sizes,
   }
+  if method == 'banzhaf' and groups is not None:
+    raise ValueError(
+        f'`{_WHO}`: Banzhaf values want models that were drawn independently,'
+        ' not in groups; ask for Shapley values of prefixes.'
+    )
   if method == 'shapley' and groups is not None:
     estimators['shapley'] = functools.partial(
         shapley.from_prefixes, groups=np.asarray(groups)

@@ -53,7 +53,7 @@ def flipped_curves(
       label=f'removed, predicted ({first.num_censored} censored)',
   )
   if result.random_margins is not None:
-    share = 100 * (result.random_margins < 0).mean(axis=(0, 2))
+    share = 100 * result.random_share_flipped()
     axes.plot(
         result.grid,
         share,

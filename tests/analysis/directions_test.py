@@ -134,13 +134,9 @@ class RemoveEndsTest(parameterized.TestCase):
     self.assertLess(low, found.random[0, 0])
     self.assertGreater(high, found.random[0, 0])
 
-  def test_one_retraining_gives_no_interval(self):
-    found = _removed(
-        _weights(), _linear(_weights()), replicates=1, num_random=1
-    )
-    self.assertIsNone(found.interval)
-    self.assertIsNone(found.random_interval)
-    self.assertFalse(found.opposite.any())
+  def test_one_retraining_is_refused(self):
+    with self.assertRaisesRegex(ValueError, 'at least 2, got 1.*no interval'):
+      _removed(_weights(), _linear(_weights()), replicates=1, num_random=1)
 
   def test_diverged_retrainings_are_left_out(self):
     weights = _weights()
@@ -181,7 +177,7 @@ class RemoveEndsTest(parameterized.TestCase):
       ({'num_removed': 0}, 'num_removed from 1 to 20, got 0'),
       ({'group_size': 16}, 'group_size from 1 to 15'),
       ({'num_directions': 3}, 'num_directions from 1 to 2'),
-      ({'replicates': 0}, 'replicates at least 1'),
+      ({'replicates': 0}, 'replicates of at least 2'),
       ({'num_random': 0}, 'num_random at least 1'),
       ({'batch_size': 36}, 'smaller than a batch of 36'),
       (

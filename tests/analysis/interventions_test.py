@@ -175,5 +175,47 @@ class ErrorsTest(parameterized.TestCase):
       lib.likely_wrong_class(np.zeros((3, 4)), np.zeros(4, int))
 
 
+class ChecksTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      ([], 'at least one'),
+      ([[1]], 'at least one'),
+      ([2.5], 'ascending integers'),
+      ([True], 'ascending integers'),
+      ([3, 2], 'ascending'),
+      ([2, 2], 'each once'),
+      ([0], 'from 1 to 9'),
+      ([10], 'from 1 to 9'),
+  )
+  def test_sizes(self, sizes, words):
+    with self.assertRaisesRegex(ValueError, words):
+      lib.check_sizes('it', sizes, 9)
+
+  def test_good_sizes(self):
+    np.testing.assert_array_equal(lib.check_sizes('it', [1, 9], 9), [1, 9])
+
+  @parameterized.parameters('log_loss', 'squared_error_train')
+  def test_lower_is_better(self, outcome):
+    with self.assertRaisesRegex(ValueError, '`it` expects datamodels of an'):
+      lib.check_higher_is_better('it', outcome)
+
+  @parameterized.parameters('', 'margin', 'my own', 'soft_margin_train')
+  def test_higher_is_better(self, outcome):
+    lib.check_higher_is_better('it', outcome)
+
+  def test_most_common_wrong_class(self):
+    logits = np.array(
+        [
+            [[9.0, 1, 0], [9, 0, 1]],
+            [[0.0, 0, 2], [9, 0, 1]],
+            [[0.0, 0, 2], [9, 0, 1]],
+            [[0.0, 9, 2], [np.nan, 0, 1]],
+        ]
+    )
+    # Predicted: 0, 2, 2, 1 (right: 0); never wrong: the highest mean logit.
+    found = lib.likely_wrong_class(logits, np.zeros(2, int))
+    np.testing.assert_array_equal(found, [2, 2])
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -2,9 +2,11 @@
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import jax
 import numpy as np
 from scipy import stats
 
+from jdm import subsets
 from jdm.analysis import semivalues
 from jdm.regressors import least_squares
 from tests import games
@@ -178,6 +180,17 @@ class ErrorsTest(parameterized.TestCase):
   def test_resampling(self, **options):
     with self.assertRaisesRegex(ValueError, '`Resampling` expects'):
       semivalues.Resampling(**options)
+
+
+class SamplingTest(absltest.TestCase):
+
+  def test_banzhaf_of_many_sizes_is_refused(self):
+    masks = np.asarray(
+        subsets.uniform_size(jax.random.key(0), np.arange(200), 30)
+    )
+    utilities = np.log(masks.sum(axis=1))
+    with self.assertRaisesRegex(ValueError, 'one size.*Shapley'):
+      semivalues.banzhaf(masks, utilities)
 
 
 if __name__ == '__main__':

@@ -5,9 +5,11 @@ import math
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import jax
 import numpy as np
 from scipy import stats
 
+from jdm import subsets
 from jdm.analysis import semivalues
 from jdm.analysis import shapley
 from tests import games
@@ -147,6 +149,19 @@ class PrefixesTest(parameterized.TestCase):
     masks, groups = _prefixes(np.stack([np.arange(6)] * 3))
     with self.assertRaisesRegex(ValueError, 'same sizes; group 2 differs'):
       shapley.from_prefixes(masks[:-1], np.zeros(17), groups[:-1])
+
+
+class SamplingTest(absltest.TestCase):
+
+  def test_sizes_around_one_are_refused(self):
+    masks = np.random.default_rng(0).random((4000, 5)) < 0.5
+    with self.assertRaisesRegex(ValueError, 'spread evenly.*uniform_size'):
+      shapley.from_sizes(masks, masks.any(axis=1).astype(float))
+    narrow = np.asarray(
+        subsets.uniform_size(jax.random.key(0), np.arange(200), 30, 10, 16)
+    )
+    with self.assertRaisesRegex(ValueError, 'half of 1 to 29'):
+      shapley.from_sizes(narrow, narrow.sum(axis=1).astype(float))
 
 
 if __name__ == '__main__':

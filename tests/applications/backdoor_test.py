@@ -126,10 +126,28 @@ class BackdoorTest(parameterized.TestCase):
   def test_removal_without_known_triggers(self):
     found = lib.backdoor(_WHOLE, _LABELS, halves=_HALVES, sizes=[20])
     found = lib.removal(
-        found, _LABELS, _retrain, num_targets=_NUM_TEST, replicates=1
+        found, _LABELS, _retrain, num_targets=_NUM_TEST, replicates=2
     )
     self.assertSameElements(found.removal.groups, ['others'])
-    self.assertIsNone(found.removal.interval['found']['others'])
+    self.assertLen(found.removal.interval['found']['others'], 2)
+
+  def test_as_many_are_removed_at_random(self):
+    found = lib.backdoor(_WHOLE, _LABELS, halves=_HALVES, sizes=[40])
+    self.assertGreater(2 * len(found.rows), np.sum(_LABELS == found.label))
+    counts = []
+
+    def retrain(masks, replicates, relabel=None):
+      counts.extend(np.sum(~masks, axis=1))
+      return _retrain(masks, replicates)
+
+    lib.removal(found, _LABELS, retrain, num_targets=_NUM_TEST, replicates=2)
+    self.assertEqual(counts, [0, len(found.rows), len(found.rows)])
+
+  def test_a_class_that_would_be_empty_is_named(self):
+    found = lib.backdoor(_WHOLE, _LABELS, halves=_HALVES, sizes=[40])
+    rare = np.where(np.isin(np.arange(len(_LABELS)), found.rows), 7, 0)
+    with self.assertRaisesRegex(ValueError, 'class 7 without an example'):
+      lib.removal(found, rare, _retrain, num_targets=_NUM_TEST)
 
   def test_the_shelf_knows_it(self):
     self.assertIs(applications.APPLICATIONS['backdoor'], lib.backdoor)

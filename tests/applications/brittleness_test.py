@@ -1,5 +1,6 @@
 """Data support in planted worlds, where the truth is known."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -346,7 +347,7 @@ class ErrorsTest(parameterized.TestCase):
       ),
       ('then', {'then': np.zeros((3, 12))}, r'\[60, 12\], got \[3, 12\]'),
       ('inflation', {'inflation': -1}, 'no negative inflation'),
-      ('replicates', {'retrain': _World(), 'replicates': 0}, 'one retraining'),
+      ('replicates', {'retrain': _World(), 'replicates': 1}, 'at least 2'),
       (
           'certificates',
           {'certify': _World(), 'certify_replicates': 0},
@@ -361,6 +362,38 @@ class ErrorsTest(parameterized.TestCase):
   def test_arguments(self, changes, words):
     with self.assertRaisesRegex(ValueError, words):
       lib.brittleness(_datamodels(), _control(), **({'sizes': [9]} | changes))
+
+  def test_what_trained_the_grid_cannot_certify(self):
+    world = _World()
+    with self.assertRaisesRegex(ValueError, 'the same function'):
+      lib.brittleness(
+          _datamodels(), _control(), sizes=[9], retrain=world, certify=world
+      )
+
+  def test_weights_in_other_units_predict_no_sizes(self):
+    soft = dataclasses.replace(_datamodels(), outcome='soft_margin')
+    found = lib.brittleness(soft, _control(), sizes=[3, 9], retrain=_World())
+    self.assertNotIn('predicted', found.estimates)
+    self.assertIn('interpolated', found.estimates)
+    losses = dataclasses.replace(soft, outcome='log_loss')
+    with self.assertRaisesRegex(ValueError, 'more is better'):
+      lib.brittleness(losses, _control(), sizes=[9])
+
+  def test_random_removals_that_empty_a_class_are_left_out(self):
+    labels = np.where(np.arange(_NUM_TRAIN) < 3, 1, 0)
+    found = lib.brittleness(
+        _datamodels(),
+        _control(),
+        sizes=[3, 40],
+        retrain=_World(),
+        labels=labels,
+        num_random=20,
+    )
+    gone = np.isnan(found.random_margins).all(axis=(0, 2))
+    self.assertFalse(gone[0])
+    some = np.isnan(found.random_margins[:, 1]).all(axis=1)
+    self.assertTrue(some.any())
+    self.assertTrue(np.isfinite(found.random_share_flipped()).all())
 
   @parameterized.parameters(
       (_control(replicates=19), 'at least 20 trainings on everything.*got 19'),

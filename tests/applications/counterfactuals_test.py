@@ -1,5 +1,6 @@
 """Counterfactuals in a planted linear world, where the truth is known."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from scipy import stats
 
 from jdm import applications
 from jdm import datamodels as datamodels_lib
+from jdm import effects
 from jdm.analysis import interventions
 from jdm.applications import counterfactuals as lib
 
@@ -294,12 +296,10 @@ class NoiseTest(parameterized.TestCase):
         found.interval[:, 1, 0, 0], [expected.low, expected.high]
     )
 
-  def test_one_retraining_has_no_interval(self):
-    found = lib.counterfactuals(
-        _datamodels(), sizes=[3], retrain=_exact, replicates=1
-    )
-    self.assertIsNone(found.interval)
-    self.assertTrue(np.isnan(found.agreement['all'].ceiling))
+  def test_weights_of_which_positive_is_harmful_are_refused(self):
+    losses = dataclasses.replace(_datamodels(), outcome='log_loss')
+    with self.assertRaisesRegex(ValueError, "more is better, got 'log_loss'"):
+      lib.counterfactuals(losses, sizes=[3])
 
   def test_diverged_retrainings_are_left_out(self):
     def retrain(masks, replicates):
@@ -354,14 +354,16 @@ class PredictOnlyTest(parameterized.TestCase):
 class AgreementTest(parameterized.TestCase):
 
   def test_by_hand(self):
-    found = lib.agreement(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 7.0]))
+    found = effects.agreement(
+        np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 7.0])
+    )
     self.assertAlmostEqual(found.slope, (2 + 8 + 21) / 14)
     self.assertAlmostEqual(found.mse, (1 + 4 + 16) / 3)
     self.assertAlmostEqual(found.spearman, 1.0)
 
   @parameterized.parameters(([0.0, 0.0],), ([0.0, np.nan],), ([],))
   def test_undefined_is_nan(self, observed):
-    found = lib.agreement(np.zeros(len(observed)), np.array(observed))
+    found = effects.agreement(np.zeros(len(observed)), np.array(observed))
     self.assertTrue(
         np.isnan([found.spearman, found.pearson, found.slope]).all()
     )
@@ -370,16 +372,23 @@ class AgreementTest(parameterized.TestCase):
 class ErrorsTest(parameterized.TestCase):
 
   @parameterized.named_parameters(
-      ('no_size', {'sizes': []}, 'sizes of at least 1'),
-      ('size_zero', {'sizes': [0, 2]}, r'at least 1, got \[0, 2\]'),
-      ('too_many', {'sizes': [50]}, 'cannot remove 50 of 50'),
+      ('no_size', {'sizes': []}, 'at least one'),
+      ('size_zero', {'sizes': [0, 2]}, r'from 1 to 49, got \[0, 2\]'),
+      ('too_many', {'sizes': [50]}, r'from 1 to 49, got \[50\]'),
+      ('fraction', {'sizes': [5.7]}, 'ascending integers'),
+      ('sizes_twice', {'sizes': [5, 5]}, 'each once'),
+      ('one_training', {'replicates': 1}, 'at least 2, got 1'),
       ('kind', {'kinds': ('worst',)}, r"helpful.*\['worst'\]"),
       ('no_kind', {'kinds': ()}, 'knows the kinds'),
       ('target', {'target_ids': [6]}, r'target_ids in \[0, 6\), got \[6\]'),
       ('negative', {'target_ids': [-1]}, r'got \[-1\]'),
       ('no_target', {'target_ids': []}, 'target_ids .* at least one'),
-      ('replicates', {'replicates': 0}, 'one retraining'),
-      ('controls', {'control_replicates': 0}, 'one retraining'),
+      ('replicates', {'replicates': 0}, 'replicates of at least 2'),
+      (
+          'controls',
+          {'control_replicates': 0},
+          'control_replicates of at least 2',
+      ),
       ('twice', {'target_ids': [2, 2]}, r'once, got \[2\]'),
       ('kinds_twice', {'kinds': ('random',) * 2}, 'each kind once'),
       ('action', {'action': 'move'}, "actions .*got 'move'"),

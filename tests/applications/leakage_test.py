@@ -143,7 +143,7 @@ class RemovalsTest(parameterized.TestCase):
     weights = np.zeros(_SHAPE)
     with self.assertRaisesRegex(ValueError, '30 training examples'):
       lib.removals(weights, np.array([[30, 0]]), retrain=retrain)
-    with self.assertRaisesRegex(ValueError, 'at least one retraining'):
+    with self.assertRaisesRegex(ValueError, 'replicates of at least 2'):
       lib.removals(weights, _PAIRS, retrain=retrain, replicates=0)
 
   def test_spread(self):

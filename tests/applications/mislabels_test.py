@@ -152,12 +152,12 @@ class MislabelsTest(parameterized.TestCase):
         chosen='loss',
         retrain=_retrain,
         num_targets=_NUM_TEST,
-        replicates=1,
+        replicates=2,
     )
     self.assertEmpty(found.detections)
     self.assertEqual(found.best, '')
     self.assertEqual(found.cleaning.num_removed, 6)  # A tenth of 60.
-    self.assertIsNone(found.cleaning.interval['suspects'])
+    self.assertLen(found.cleaning.interval['suspects'], 2)
     self.assertNotIn('mislabels', found.cleaning.change)
 
   def test_what_is_chosen_does_not_see_the_answers(self):
@@ -166,6 +166,37 @@ class MislabelsTest(parameterized.TestCase):
     other = lib.mislabels(scores, bad=[0, 1])
     np.testing.assert_array_equal(first.order, other.order)
     self.assertEqual(first.chosen, other.chosen)
+
+  def test_accuracy_is_measured_where_it_is_asked_for(self):
+    # A score that read the first tests looks good there for nothing.
+    def retrain(masks, replicates, relabel=None):
+      del relabel
+      outcomes = np.zeros((replicates, len(masks), _NUM_TEST))
+      outcomes[:, :, :2] = (~masks).sum(axis=1)[None, :, None]
+      return outcomes
+
+    def change(report_ids):
+      found = lib.mislabels(
+          _scores(),
+          chosen='loss',
+          retrain=retrain,
+          num_targets=_NUM_TEST,
+          report_ids=report_ids,
+          replicates=2,
+      )
+      return found.cleaning.change['suspects']
+
+    self.assertEqual(change([0, 1]), 6)
+    self.assertEqual(change(np.arange(2, _NUM_TEST)), 0)
+
+  def test_one_training_and_an_empty_class_are_refused(self):
+    options = {'chosen': 'loss', 'num_targets': _NUM_TEST, 'retrain': _retrain}
+    with self.assertRaisesRegex(ValueError, 'at least 2, got 1'):
+      lib.mislabels(_scores(), replicates=1, **options)
+    worst = np.argmax(_scores()['loss'])
+    labels = (np.arange(len(_scores()['loss'])) == worst).astype(int)
+    with self.assertRaisesRegex(ValueError, 'class 1 without an example'):
+      lib.mislabels(_scores(), labels=labels, **options)
 
   def test_the_shelf_knows_it(self):
     self.assertIs(applications.APPLICATIONS['mislabels'], lib.mislabels)

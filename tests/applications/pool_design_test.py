@@ -140,8 +140,10 @@ class PoolDesignTest(parameterized.TestCase):
       ({'outcome': 'loss'}, "one of the outcomes .*got 'loss'"),
       ({'rhos': [1.0]}, 'between 0 and 1'),
       ({'num_pairs': 2}, '3 pairs'),
-      ({'target_ids': [0, 8]}, 'from 0 to 7'),
-      ({'target_ids': [1, 1]}, 'different'),
+      ({'target_ids': [0, 8]}, r'in \[0, 8\)'),
+      ({'target_ids': [1, 1]}, 'once'),
+      ({'target_ids': [0.5, 1.2]}, 'integers'),
+      ({'target_ids': [True, False]}, 'flatnonzero'),
       ({'retrain': lambda masks, replicates: _POOL}, 'shape'),
   )
   def test_errors(self, changes, words):
