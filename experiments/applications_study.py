@@ -18,7 +18,7 @@ Settings, with the minutes they take on two cores:
                  100-64-10, no datamodels of train targets: 50
 
 Writes `WORKDIR/SETTING/` as those commands do, with `report.html`, and
-`WORKDIR/SETTING/applications_study.md` with the summaries of all.
+`WORKDIR/SETTING/applications_study.md` and `.json` with the summaries of all.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,7 +95,6 @@ SETTINGS: dict[str, Setting] = {
         num_models=10_000,
         tol=1e-3,
         train_targets=False,
-        alphas=(),
         flags={
             'counterfactuals': [
                 '--replicates=10',
@@ -262,13 +261,17 @@ def main(workdir: str) -> None:
 
 def _write(folder: str, applications: Sequence[str]) -> None:
   """The summaries of all applications on one page."""
-  parts = [_part('Held-out models', 'evaluation', _evaluation(folder))]
-  for name in applications:
-    result = _read(folder, f'{name}.json')
-    parts.append(_part(name.replace('_', ' ').capitalize(), name, result))
-  path = os.path.join(folder, 'applications_study.md')
-  canvas.write(path, '\n'.join(parts).encode())
-  print(f'\n{path}')
+  results = {'held_out_models': _evaluation(folder)}
+  results |= {name: _read(folder, f'{name}.json') for name in applications}
+  path = os.path.join(folder, 'applications_study')
+  kept = {
+      name: {key: result.get(key) for key in ('summary', 'made_by')}
+      for name, result in results.items()
+  }
+  binary.write_json(f'{path}.json', kept)
+  page = '\n'.join(_part(name, result) for name, result in results.items())
+  canvas.write(f'{path}.md', page.encode())
+  print(f'\n{path}.md')
 
 
 def _evaluation(folder: str) -> dict[str, Any]:
@@ -277,14 +280,14 @@ def _evaluation(folder: str) -> dict[str, Any]:
   return {**result, 'summary': {name: result.get(name) for name in names}}
 
 
-def _part(title: str, name: str, result: Mapping[str, Any]) -> str:
+def _part(name: str, result: Mapping[str, Any]) -> str:
   made_by = result.get('made_by', {})
   rows = [
       {'what': what.strip(), 'measured': binary.text(value)}
       for what, value in result['summary'].items()
   ]
   return (
-      f'## {title}\n\n`{made_by.get("command", name)}`\n\n'
+      f'## {name.replace("_", " ").capitalize()}\n\n`{made_by.get("command", name)}`\n\n'
       f'{tables.markdown(rows)}\n'
   )
 

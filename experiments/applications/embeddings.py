@@ -29,6 +29,8 @@ _REMOVED = flags.DEFINE_integer(
     'embeddings_removed', None, 'Examples removed at one end; a 20th of all.'
 )
 _CLUSTERS = flags.DEFINE_integer('embeddings_clusters', 3, 'Of each class.')
+# Of the fits to halves, whose common part is what is looked at.
+_TOL = 1e-2
 _HALVES = flags.DEFINE_bool(
     'embeddings_halves',
     True,
@@ -128,7 +130,7 @@ def _halves(
   lam = np.where(np.asarray(fitted.lam) > 0, fitted.lam, 1.0)
   first, second = (
       regressors.get('lasso')(
-          masks[half::2], outcomes[half::2], lam=lam, **options
+          masks[half::2], outcomes[half::2], lam=lam, tol=_TOL, **options
       ).weights
       for half in (0, 1)
   )

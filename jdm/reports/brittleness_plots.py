@@ -44,14 +44,15 @@ def flipped_curves(
       if estimate.num_certified:
         note = f'{words}, certified ({estimate.num_censored} censored)'
         _certified_line(axes, estimate, colour, note)
-  first = result.estimates['predicted']
-  axes.step(
-      *_steps(first.sizes, np.ones(len(first.sizes), bool)),
-      where='post',
-      color=canvas.BLUE,
-      linestyle='--',
-      label=f'removed, predicted ({first.num_censored} censored)',
-  )
+  first = result.estimates.get('predicted')
+  if first is not None:
+    axes.step(
+        *_steps(first.sizes, np.ones(len(first.sizes), bool)),
+        where='post',
+        color=canvas.BLUE,
+        linestyle='--',
+        label=f'removed, predicted ({first.num_censored} censored)',
+    )
   if result.random_margins is not None:
     share = 100 * result.random_share_flipped()
     axes.plot(
@@ -71,11 +72,12 @@ def flipped_curves(
   # Above, where it hides no line.
   axes.legend(
       frameon=False,
-      fontsize=8.5,
+      fontsize=8,
       ncols=2,
       loc='lower left',
-      bbox_to_anchor=(-0.05, 1),
-      columnspacing=1.2,
+      bbox_to_anchor=(-0.16, 1),
+      columnspacing=1.0,
+      handlelength=1.6,
   )
   return figure
 

@@ -11,6 +11,7 @@ from absl.testing import absltest
 from absl.testing import flagsaver
 
 from experiments import applications_study as study
+from jdm import provenance
 
 
 class ApplicationsStudyTest(absltest.TestCase):
@@ -58,6 +59,7 @@ class ApplicationsStudyTest(absltest.TestCase):
       with (
           flagsaver.flagsaver(applications=['similarity']),
           mock.patch.object(subprocess, 'run', run),
+          mock.patch.object(provenance, 'commit', lambda: 'it'),
       ):
         study.main(workdir)
         first = len(ran)
@@ -66,8 +68,11 @@ class ApplicationsStudyTest(absltest.TestCase):
       self.assertNotIn('experiments.run_application', ran[first:])
       with open(os.path.join(folder, 'applications_study.md')) as file:
         page = file.read()
+      with open(os.path.join(folder, 'applications_study.json')) as file:
+        kept = json.load(file)
     self.assertIn('## Similarity\n\n`python -m it`', page)
     self.assertIn('[0.1235, 0.5]', page)
+    self.assertEqual(kept['similarity']['summary']['rank | overlap'][1], 0.5)
 
   def test_errors(self):
     with flagsaver.flagsaver(applications=['backdoor']):
