@@ -176,10 +176,10 @@ def _most_brittle(result) -> tuple[np.ndarray, np.ndarray, bool] | None:
       held = np.flatnonzero(estimate.flipped)
       order = np.argsort(estimate.sizes[held], kind='stable')
       return held[order], estimate.sizes, True
-  estimate = result.estimates['predicted']
-  found = np.flatnonzero(estimate.sizes)
-  if not found.size:
+  estimate = result.estimates.get('predicted')
+  if estimate is None or not estimate.sizes.any():
     return None
+  found = np.flatnonzero(estimate.sizes)
   order = np.argsort(estimate.sizes[found], kind='stable')
   return found[order], estimate.sizes, False
 
