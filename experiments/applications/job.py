@@ -19,7 +19,11 @@ from jdm import effects
 from jdm import recipe as recipe_lib
 from jdm import representation
 from jdm import store as store_lib
+from jdm.analysis import uncertainty as uncertainty_lib
 from jdm.datasets import dataset as dataset_lib
+
+_LEVEL = 0.8  # Of intervals that are not shown; 20 resamples allow no higher.
+_TOL = 1e-3  # Of refits, far below what resampling moves.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,6 +144,46 @@ class Job:
     suffix = '' if targets == 'test' else '_train'
     names = {name + suffix, 'logits' + suffix, 'parameters'}
     return bool(names & set(self.store.outcomes))
+
+  def uncertainty(
+      self,
+      fitted: datamodels_lib.Datamodels,
+      target_ids: np.ndarray,
+      num_bootstrap: int,
+      limits: list[str],
+  ) -> uncertainty_lib.Uncertainty | None:
+    """How sure the weights of some targets are, by resampling the models.
+
+    Args:
+      fitted: datamodels of test targets.
+      target_ids: int, columns to look at.
+      num_bootstrap: resamples; 0 looks at nothing.
+      limits: gets a sentence where it cannot be done.
+
+    Returns:
+      The columns asked for; None where nothing was asked for, or datamodels are
+      no LASSO on models of this pool.
+    """
+    if not num_bootstrap or not len(target_ids):
+      return None
+    rows = np.asarray(fitted.fit_ids) - self.store.recipe['first_id']
+    is_own = np.isin(rows, self.rows()).all()
+    if fitted.regressor != 'lasso' or not is_own:
+      limits.append(
+          'How sure weights are, by resampling the models, is measured for LASSO'
+          ' datamodels of this pool only.'
+      )
+      return None
+    return uncertainty_lib.bootstrap(
+        self.masks(rows),
+        self.outcomes(fitted.outcome, rows=rows),
+        fitted,
+        num_bootstrap=num_bootstrap,
+        level=_LEVEL,
+        tol=_TOL,
+        seed=self.seed,
+        target_ids=target_ids,
+    )
 
   def random_targets(
       self, num_targets: int, default: int | None = None

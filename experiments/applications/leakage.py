@@ -1,5 +1,6 @@
 """Train-test leakage: pairs to judge, and how well scores find known pairs."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -50,6 +51,12 @@ _NUM_MODELS = flags.DEFINE_integer(
     100,
     'Models of the log-probability correlation, besides 10 and 20.',
 )
+_BOOTSTRAP = flags.DEFINE_integer(
+    'leakage_bootstrap',
+    20,
+    'Resamples of the models, which tell the standard errors of the weights on'
+    ' the pages; 0 leaves them out.',
+)
 _PAGE = 24
 _REPLICATES = 4
 _CONTROLS = 20
@@ -87,6 +94,7 @@ def run(job: job_lib.Job) -> job_lib.Findings:
       num_pairs=_NUM_PAIRS.value,
       seed=job.seed,
   )
+  found = _with_errors(job, fitted, found, limits)
   removed = _removals(job, fitted, found)
   figures: dict[str, Any] = {
       f'pairs {page + 1}': leakage_plots.pairs_page(
@@ -109,6 +117,29 @@ def run(job: job_lib.Job) -> job_lib.Findings:
       figures=figures,
       limits=limits,
   )
+
+
+def _with_errors(
+    job: job_lib.Job,
+    fitted: Any,
+    found: leakage_lib.Leakage,
+    limits: list[str],
+) -> leakage_lib.Leakage:
+  """Adds standard errors of the weights that are drawn."""
+  pairs = found.pairs[: _PAGES.value * _PAGE]
+  targets = np.unique(pairs[:, 1])
+  drawn = job.uncertainty(fitted, targets, _BOOTSTRAP.value, limits)
+  if drawn is None:
+    return found
+  errors = np.full(len(found.pairs), np.nan)
+  places = np.searchsorted(targets, pairs[:, 1])
+  errors[: len(pairs)] = drawn.error[pairs[:, 0], places]
+  limits.append(
+      'After ±, the standard deviation of a weight over'
+      f' {drawn.num_bootstrap} resamples of the models; the strongest of many'
+      ' weights are overestimated.'
+  )
+  return dataclasses.replace(found, errors=errors)
 
 
 def known_pairs(dataset: Any) -> pairs_lib.Truth | None:

@@ -6,7 +6,6 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
-from jdm.analysis import uncertainty
 from jdm.applications import similarity as similarity_lib
 from jdm.reports import examples
 from jdm.reports import similarity_plots
@@ -21,7 +20,6 @@ _BOOTSTRAP = flags.DEFINE_integer(
     'Resamples of the models, which say how often each weight of the targets'
     ' in the pictures is selected; 0 leaves it out.',
 )
-_LEVEL = 0.8  # Of intervals that are not shown; 20 resamples allow no higher.
 
 
 def num_trainings(job: job_lib.Job) -> int:
@@ -102,25 +100,9 @@ def _frequency(
     job: job_lib.Job, fitted: Any, shown: np.ndarray, limits: list[str]
 ) -> np.ndarray | None:
   """How often the weights of some targets are selected; NaN for the others."""
-  if not _BOOTSTRAP.value:
+  drawn = job.uncertainty(fitted, shown, _BOOTSTRAP.value, limits)
+  if drawn is None:
     return None
-  rows = np.asarray(fitted.fit_ids) - job.store.recipe['first_id']
-  is_own = np.isin(rows, job.rows()).all()
-  if fitted.regressor != 'lasso' or not is_own:
-    limits.append(
-        'How often weights are selected is measured for LASSO datamodels of'
-        ' this pool only.'
-    )
-    return None
-  drawn = uncertainty.bootstrap(
-      job.masks(rows),
-      job.outcomes(fitted.outcome, rows=rows),
-      fitted,
-      num_bootstrap=_BOOTSTRAP.value,
-      level=_LEVEL,
-      seed=job.seed,
-      target_ids=shown,
-  )
   frequency = np.full(fitted.weights.shape, np.nan, np.float32)
   frequency[:, shown] = drawn.selected
   limits.append(

@@ -35,6 +35,8 @@ class Leakage:
     detections: how well each score finds known pairs, by kind; empty without
       known pairs.
     truth: the known pairs, or None.
+    errors: `[num_pairs]`, standard errors of `weights` where they are known, NaN
+      elsewhere; or None.
   """
 
   score: str
@@ -42,6 +44,7 @@ class Leakage:
   weights: np.ndarray
   detections: tuple[detection.Detection, ...] = ()
   truth: pairs_lib.Truth | None = None
+  errors: np.ndarray | None = None
 
   def found(self, score: str, kind: str) -> detection.Detection:
     """The measurement of one score on one kind of pairs.
@@ -61,8 +64,11 @@ class Leakage:
     if self.truth is not None:
       kinds = dict(zip(map(tuple, self.truth.pairs), self.truth.kinds))
     listed = []
-    for (train, test), weight in zip(self.pairs.tolist(), self.weights):
-      row = {'train': train, 'test': test, 'weight': float(weight)}
+    for place, (train, test) in enumerate(self.pairs.tolist()):
+      weight = float(self.weights[place])
+      row = {'train': train, 'test': test, 'weight': weight}
+      if self.errors is not None and np.isfinite(self.errors[place]):
+        row['standard_error'] = float(self.errors[place])
       if self.truth is not None:
         row['known'] = kinds.get((train, test))
       listed.append(row)

@@ -80,6 +80,10 @@ def pairs_page(
   for number, (train, test) in enumerate(pairs):
     row, column = divmod(number, columns)
     weight = tables.signed(float(leakage.weights[first + number]))
+    if leakage.errors is not None and np.isfinite(
+        leakage.errors[first + number]
+    ):
+      weight += f' ± {tables.number(float(leakage.errors[first + number]))}'
     notes = (
         f'train {train}\n{examples.label(dataset, dataset.train.labels[train])}',
         f'test {test}\n{examples.label(dataset, dataset.test.labels[test])}',

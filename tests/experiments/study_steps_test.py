@@ -8,9 +8,8 @@ import tempfile
 from unittest import mock
 
 from absl.testing import absltest
-from absl.testing import flagsaver
 
-from experiments import applications_study as study
+from experiments import study_steps as study
 from jdm import provenance
 
 
@@ -56,14 +55,15 @@ class ApplicationsStudyTest(absltest.TestCase):
             json.dump(values, file)
         return subprocess.CompletedProcess(command, 0)
 
+      setting, names = study.SETTINGS['digits_linear'], ['similarity']
       with (
-          flagsaver.flagsaver(applications=['similarity']),
           mock.patch.object(subprocess, 'run', run),
           mock.patch.object(provenance, 'commit', lambda: 'it'),
       ):
-        study.main(workdir)
+        study.run(study.steps(folder, setting, names))
+        study.write(folder, names)
         first = len(ran)
-        study.main(workdir)
+        study.run(study.steps(folder, setting, names))
       self.assertEqual(ran[:first].count('experiments.run_application'), 1)
       self.assertNotIn('experiments.run_application', ran[first:])
       with open(os.path.join(folder, 'applications_study.md')) as file:
@@ -74,14 +74,13 @@ class ApplicationsStudyTest(absltest.TestCase):
     self.assertIn('[0.1235, 0.5]', page)
     self.assertEqual(kept['similarity']['summary']['rank | overlap'][1], 0.5)
 
-  def test_errors(self):
-    with flagsaver.flagsaver(applications=['backdoor']):
-      with self.assertRaisesRegex(ValueError, "--applications.*'backdoor'"):
-        study.main('nowhere')
+  def test_a_command_that_fails_stops_the_study(self):
     failed = subprocess.CompletedProcess([], 2)
+    folder = self.create_tempdir().full_path
+    steps = study.steps(folder, study.SETTINGS['digits_mlp'], ['similarity'])
     with mock.patch.object(subprocess, 'run', lambda *_, **__: failed):
       with self.assertRaisesRegex(ValueError, 'exit code 2.*goes on'):
-        study.main(self.create_tempdir().full_path)
+        study.run(steps)
 
   def test_dry_run_prints_commands(self):
     done = subprocess.run(
@@ -99,6 +98,10 @@ class ApplicationsStudyTest(absltest.TestCase):
     )
     self.assertIn('python -m experiments.collect_outcomes', done.stdout)
     self.assertFalse(os.path.exists('nowhere'))
+    command = [*done.args, '--applications=backdoor']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    self.assertEqual(done.returncode, 2)
+    self.assertIn("got ['backdoor']", done.stderr)
 
 
 if __name__ == '__main__':
