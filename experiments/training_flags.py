@@ -7,6 +7,8 @@ from absl import flags
 
 from jdm import recipe as recipe_lib
 from jdm.datasets import plants
+from jdm.training import convex
+from jdm.training import exact
 from jdm.training import sgd
 
 _DATASET = flags.DEFINE_string(
@@ -64,6 +66,33 @@ _SMOOTHING = flags.DEFINE_float('label_smoothing', 0.0, 'In [0, 1).')
 _OPTIMIZER = flags.DEFINE_string('optimizer', 'sgd', 'Name in optax.')
 _AUGMENTATIONS = flags.DEFINE_list('augmentations', [], 'flip, translate.')
 
+_TRAINING = flags.DEFINE_enum(
+    'training',
+    'sgd',
+    ['sgd', 'exact'],
+    'How models are trained: by SGD, or (--model=linear) to the exact minimum of'
+    ' a convex objective, in float64; flags of SGD then mean nothing.',
+)
+_LOSS = flags.DEFINE_enum(
+    'loss',
+    None,
+    sorted(convex.LOSSES),
+    'Of --training=exact; by default by the number of classes.',
+)
+_LAM = flags.DEFINE_float(
+    'lam', 1.0, 'Penalty of --training=exact: 1 / C of scikit-learn.'
+)
+_PENALIZE_INTERCEPT = flags.DEFINE_bool(
+    'penalize_intercept', None, 'Of --training=exact; as scikit-learn does.'
+)
+_MISSING_CLASS = flags.DEFINE_enum(
+    'missing_class',
+    'drop',
+    list(exact.MISSING_CLASS),
+    'Of --training=exact: subsets without a minimum, because a class is missing,'
+    ' count as diverged, or have parameters 0.',
+)
+
 _SIZED = ('fixed_size', 'bernoulli')
 
 
@@ -73,6 +102,14 @@ def recipe(**changes: Any) -> recipe_lib.Recipe:
   Raises:
     ValueError: on values out of range; `recipe.build` finds the rest.
   """
+  if _TRAINING.value == 'exact':
+    config: Any = exact.Config(
+        loss=_LOSS.value,
+        lam=_LAM.value,
+        penalize_intercept=_PENALIZE_INTERCEPT.value,
+        missing_class=_MISSING_CLASS.value,
+    )
+    return _described(config, **changes)
   training = dict(recipe_lib.TRAINING_DEFAULTS.get(_MODEL.value, {}))
   if _LEARNING_RATE.value is not None:
     training['learning_rate'] = _LEARNING_RATE.value
@@ -88,6 +125,10 @@ def recipe(**changes: Any) -> recipe_lib.Recipe:
       augmentations=tuple(_AUGMENTATIONS.value),
       **training,
   )
+  return _described(config, **changes)
+
+
+def _described(config: Any, **changes: Any) -> recipe_lib.Recipe:
   described = recipe_lib.Recipe(
       dataset=_DATASET.value,
       dataset_options=_set(
@@ -117,7 +158,9 @@ def recipe(**changes: Any) -> recipe_lib.Recipe:
 
 
 def default_outcomes() -> tuple[str, ...]:
-  """The margins; the prediction where the dataset is one of regression."""
+  """The margins; predictions of a regression; parameters of exact models."""
+  if _TRAINING.value == 'exact':
+    return ('parameters',)
   if _DATASET.value == 'diabetes':
     return ('prediction', 'squared_error')
   return ('soft_margin', 'margin')
