@@ -19,6 +19,7 @@ from jdm.analysis import suspects
 
 _WHO = 'backdoor'
 SCORE = 'backdoor'  # The name of its own score among baselines.
+_NUM_BETWEEN = 10
 _SMALLEST, _RATIO = 10, 1.25
 
 
@@ -114,7 +115,7 @@ def backdoor(
       valued by the other. None values sets by the models they were found with,
       which prefers large ones.
     sizes: of sets; by default from 10 up, each a quarter larger, to 80 % of the
-      largest label.
+      largest label, and finer ones around the best of these.
     num_restarts: random starts of each search.
     poisoned: int, rows known to be poisoned, to measure by; never searched
       with.
@@ -154,11 +155,16 @@ def backdoor(
   label, rows = list(members.items())[group]
   block, search = blocks[group], searches[group]
   number = int(search.near_best()[0])  # The smallest size that is good enough.
+  size = int(grid[number])
+  if sizes is None:
+    fine = _between(grid, number, len(rows))
+    search = submatrix.search_sizes(
+        block[1:] or block, fine, num_restarts=num_restarts, seed=seed
+    )
+    size = int(fine[search.near_best()[0]])
   places = submatrix.refine(
       block[0],
-      submatrix.search(
-          block[0], int(grid[number]), num_restarts=num_restarts, seed=seed
-      ),
+      submatrix.search(block[0], size, num_restarts=num_restarts, seed=seed),
   )
   own = submatrix.scores(block[1:] or block, search)
   scores = np.full(len(influence), own.min())
@@ -295,6 +301,13 @@ def _sizes(sizes, largest_label: int) -> np.ndarray:
         f' largest label, got {grid.tolist()}.'
     )
   return grid
+
+
+def _between(grid: np.ndarray, number: int, num_members: int) -> np.ndarray:
+  """Sizes between the neighbours of one of the grid, 5 % apart or so."""
+  low, high = grid[max(number - 1, 0)], grid[min(number + 1, len(grid) - 1)]
+  high = max(min(high, submatrix.largest_size(num_members)), low)
+  return np.unique(np.geomspace(low, high, _NUM_BETWEEN).round().astype(int))
 
 
 def _best_group(searches: Sequence[submatrix.Sets]) -> int:
