@@ -118,11 +118,11 @@ def split(
   Raises:
     ValueError: if shares make no sense or there are too few groups.
   """
-  shares = np.asarray(shares, np.float64)
-  if (shares <= 0).any() or shares.sum() > 1 + 1e-9:
+  parts = np.asarray(shares, np.float64)
+  if (parts <= 0).any() or parts.sum() > 1 + 1e-9:
     raise ValueError(
         f'`split` expects positive shares that add up to 1 at most, got'
-        f' {shares.tolist()}.'
+        f' {parts.tolist()}.'
     )
   names = np.unique(labels.groups)
   if len(names) < len(shares):
@@ -131,7 +131,7 @@ def split(
         ' prefixes of one permutation stay together; draw more permutations.'
     )
   order = np.random.default_rng(seed).permutation(names)
-  ends = np.round(np.cumsum(shares) * len(names)).astype(int)
+  ends = np.round(np.cumsum(parts) * len(names)).astype(int)
   # Each part keeps one group, and leaves one to each that follows.
   for place in range(len(ends)):
     least = place + 1 if place == 0 else max(ends[place - 1] + 1, place + 1)
