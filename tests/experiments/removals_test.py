@@ -149,7 +149,7 @@ class CommandsTest(parameterized.TestCase):
       file.write(text)
     with flagsaver.flagsaver(group_removal_file=path):
       with self.assertRaisesRegex(ValueError, words):
-        group_removal.run(self._job(replicates=1))
+        group_removal.run(self._job(replicates=2))
 
 
 if __name__ == '__main__':

@@ -51,7 +51,7 @@ class MislabelsPlotsTest(parameterized.TestCase):
     scores['loss'][_BAD] += 5
     return mislabels_lib.mislabels(scores, **options)
 
-  @parameterized.parameters(1, 3)
+  @parameterized.parameters(2, 3)
   def test_drawn(self, replicates):
     found = self._found(
         bad=_BAD,

