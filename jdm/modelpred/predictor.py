@@ -27,6 +27,7 @@ _WHO = 'modelpred.fit'
 _CHECKED = 64  # Labels whose gradients are looked at before training.
 _MINIMUM = 1e-3  # Of the gradient at zero: labels above are no minima.
 _MOST_REFINES = 50
+_FEWEST_SCHEDULED = 20  # Steps; fewer have a constant rate.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -218,7 +219,7 @@ class Predictor:
         jnp.asarray(masks, jnp.float32),
         classes,
     )
-    found = np.asarray(found, np.float64)
+    found = _without_gauge(pool.objective, np.asarray(found, np.float64))
     if self.base is None:
       return found
     if pool is not self.pool:
@@ -333,6 +334,16 @@ def _checked_masks(masks: Any, pool: baselines.Pool) -> np.ndarray:
         ' minimum there.'
     )
   return masks
+
+
+def _without_gauge(own: convex.Objective, parameters: np.ndarray) -> np.ndarray:
+  """Intercepts of softmax sum to 0, as those of the minimum do."""
+  if not own.has_gauge:
+    return parameters
+  shape = len(parameters), own.num_features + 1, own.num_scores
+  matrix = parameters.reshape(shape).copy()
+  matrix[:, -1] -= matrix[:, -1].mean(axis=1, keepdims=True)
+  return matrix.reshape(parameters.shape)
 
 
 class _Certificate(NamedTuple):
@@ -580,11 +591,11 @@ class _Trainer:
 
 def _optimizer(config: Config) -> optax.GradientTransformation:
   rate: Any = config.learning_rate
-  if not config.is_constant_rate:
+  if not config.is_constant_rate and config.num_steps >= _FEWEST_SCHEDULED:
     rate = optax.warmup_cosine_decay_schedule(
         0.0,
         config.learning_rate,
-        min(100, max(config.num_steps // 10, 1)),
+        min(100, config.num_steps // 10),
         config.num_steps,
         config.learning_rate * 0.01,
     )
