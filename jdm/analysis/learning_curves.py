@@ -112,7 +112,8 @@ def learning_curve(
       predicted, the second gives the noise ceiling.
     num_models: how many, ascending; `default_num_models` by default.
     regressors: names of `jdm.regressors`.
-    options: by regressor, options of its `fit`.
+    options: by regressor, options of its `fit`; by default
+      `scores.FIT_OPTIONS`.
     num_bootstrap: resamples of the held-out models.
     seed: of the resamples.
     progress: called with the number of fits done and in all.
@@ -137,7 +138,7 @@ def learning_curve(
   for row, name in enumerate(regressors):
     fit = regressors_lib.get(name)
     for column, size in enumerate(sizes):
-      own = dict((options or {}).get(name, {}))
+      own = dict((options or scores_lib.FIT_OPTIONS).get(name, {}))
       fitted = fit(masks[:size], outcomes[:size], **own)
       predictions = np.asarray(datamodels_lib.predict(fitted, heldout_masks))
       score = metrics.lds(

@@ -37,7 +37,8 @@ import jax.numpy as jnp
 
 from jdm.training import convex
 
-_NEWTON_STEPS = 40
+_HALVINGS = 80  # Of the interval that holds the best intercept.
+_LEAST = 1e-300
 # What float64 sums of gradients may be off by, relative to their terms.
 _ROUNDING = 1e-14
 
@@ -76,18 +77,23 @@ def certify(
     weights: `[num_sets, num_train]`.
     data: the pool.
   """
-  step, gradient = convex.newton_direction(objective, parameters, weights, data)
+  gradient = objective.gradient(parameters, weights, data)
   norm = jnp.linalg.norm(gradient, axis=1)
-  decrement = -jnp.sum(step * gradient, axis=1)
+  # One decomposition for all: on a CPU, XLA may run two batched ones at once,
+  # which then wait for each other's threads for ever (seen with jax 0.10.2).
+  values, vectors = _eigen(objective, parameters, weights, data)
+  along = jnp.einsum('sij,si->sj', vectors, gradient)
+  decrement = jnp.sum(along**2 / jnp.maximum(values, _LEAST), axis=1)
+  mu = jnp.maximum(values[:, 0] * (1 - 1e-9), _LEAST)
   # What rounding may hide of the gradient.
   terms = jnp.sum(weights, axis=1) * jnp.max(jnp.abs(data.columns))
   safe = norm + _ROUNDING * terms
   if objective.penalize_intercept:
     bound = safe / objective.lam
   elif objective.loss == 'half_square':
-    bound = safe / _curvature(objective, parameters, weights, data)
+    bound = safe / mu
   elif objective.loss in ('logistic', 'softmax'):
-    bound = _self_concordant(objective, parameters, weights, data, safe)
+    bound = _self_concordant(objective, weights, data, safe, mu)
     if objective.loss == 'logistic':
       far = _profiled(objective, parameters, weights, data)
       bound = jnp.minimum(bound, far)
@@ -98,19 +104,17 @@ def certify(
   )
 
 
-def _curvature(objective, parameters, weights, data) -> jax.Array:
-  """Smallest eigenvalue of each Hessian, but for the gauge; `[num_sets]`."""
+def _eigen(objective, parameters, weights, data):
+  """Eigenvalues, ascending, and vectors of each Hessian; the gauge last."""
   hessian = objective.hessian(parameters, weights, data)
   if objective.has_gauge:
     # The gauge's curvature is put above all others.
     top = jnp.trace(hessian, axis1=1, axis2=2)[:, None, None]
     hessian += top * jnp.broadcast_to(convex.gauge(objective), hessian.shape)
-  smallest = jnp.linalg.eigvalsh(hessian)[:, 0]
-  return jnp.maximum(smallest * (1 - 1e-9), 1e-300)
+  return jnp.linalg.eigh(hessian)
 
 
-def _self_concordant(objective, parameters, weights, data, norm) -> jax.Array:
-  mu = _curvature(objective, parameters, weights, data)
+def _self_concordant(objective, weights, data, norm, mu) -> jax.Array:
   lengths = jnp.linalg.norm(data.columns, axis=1)
   inside = jnp.broadcast_to(lengths, weights.shape) * (weights > 0)
   rate = jnp.max(inside, axis=1)
@@ -167,6 +171,6 @@ def _best_intercept(objective, parameters, weights, data):
     return jnp.where(above, low, at), jnp.where(above, at, high)
 
   low, high = lax.fori_loop(
-      0, 2 * _NEWTON_STEPS, halve, (middle - highest - 1, middle - lowest + 1)
+      0, _HALVINGS, halve, (middle - highest - 1, middle - lowest + 1)
   )
   return 0.5 * (low + high), high - low

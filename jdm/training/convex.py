@@ -353,16 +353,24 @@ def newton_direction(
 
 
 def _solve(objective, hessian, right):
+  """Solutions `[num_models, num_parameters]` of Newton's equations."""
   size = objective.num_parameters
   added = gauge(objective) + _JITTER * np.eye(size)
-  factor = jnp.linalg.cholesky(hessian + jnp.broadcast_to(added, hessian.shape))
+  whole = hessian + jnp.broadcast_to(added, hessian.shape)
+  if jax.default_backend() == 'cpu':
+    return jax.vmap(_solve_alone)(whole, right)
+  return jax.vmap(_solve_one)(whole, right)
 
-  def solve(lower, b):
-    return jax.scipy.linalg.cho_solve((lower, True), b)
 
-  if right.ndim == 1:
-    return solve(factor, right)
-  return jax.vmap(solve)(factor, right)
+def _solve_one(matrix, right):
+  factor = jnp.linalg.cholesky(matrix)
+  return jax.scipy.linalg.cho_solve((factor, True), right)
+
+
+# One matrix after another: on a CPU, batched decompositions share a pool of
+# threads, and two that run at once (on two emulated devices, say) can wait for
+# each other for ever; seen with jax 0.10.2 on two cores.
+_solve_alone = jax.custom_batching.sequential_vmap(_solve_one)
 
 
 class Solution(NamedTuple):
