@@ -81,9 +81,9 @@ class Config:
   learning_rate: float = 3e-3
   is_constant_rate: bool = False
   clip: float = 10.0
-  num_steps: int = 2500
+  num_steps: int = 8000
   batch_size: int = 64
-  check_every: int = 250
+  check_every: int = 500
   seed: int = 0
 
   def __post_init__(self):
