@@ -103,13 +103,7 @@ def recipe(**changes: Any) -> recipe_lib.Recipe:
     ValueError: on values out of range; `recipe.build` finds the rest.
   """
   if _TRAINING.value == 'exact':
-    config: Any = exact.Config(
-        loss=_LOSS.value,
-        lam=_LAM.value,
-        penalize_intercept=_PENALIZE_INTERCEPT.value,
-        missing_class=_MISSING_CLASS.value,
-    )
-    return _described(config, **changes)
+    return _described(exact_config(), **changes)
   training = dict(recipe_lib.TRAINING_DEFAULTS.get(_MODEL.value, {}))
   if _LEARNING_RATE.value is not None:
     training['learning_rate'] = _LEARNING_RATE.value
@@ -126,6 +120,21 @@ def recipe(**changes: Any) -> recipe_lib.Recipe:
       **training,
   )
   return _described(config, **changes)
+
+
+def exact_config() -> exact.Config:
+  """What the flags of --training=exact describe."""
+  return exact.Config(
+      loss=_LOSS.value,
+      lam=_LAM.value,
+      penalize_intercept=_PENALIZE_INTERCEPT.value,
+      missing_class=_MISSING_CLASS.value,
+  )
+
+
+def min_size() -> int | None:
+  """Of --min_size, if it was given."""
+  return _MIN_SIZE.value
 
 
 def _described(config: Any, **changes: Any) -> recipe_lib.Recipe:

@@ -1,0 +1,71 @@
+"""The binaries of ModelPred, as a user runs them, on a tiny pool."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from absl.testing import absltest
+import numpy as np
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(name: str, *flags: str) -> subprocess.CompletedProcess:
+  """Runs one binary in a process of its own."""
+  command = [sys.executable, '-m', f'experiments.{name}', *flags]
+  return subprocess.run(
+      command, capture_output=True, text=True, cwd=_ROOT, check=False
+  )
+
+
+class ModelpredTest(absltest.TestCase):
+
+  def test_fit_and_evaluate(self):
+    with tempfile.TemporaryDirectory() as workdir:
+      small = (
+          f'--workdir={workdir}',
+          '--dataset=breast_cancer',
+          '--num_train=60',
+          '--num_models=300',
+          '--min_size=20',
+      )
+      none = run('evaluate_modelpred', f'--workdir={workdir}')
+      self.assertEqual(none.returncode, 2)
+      done = run('fit_modelpred', *small, '--steps=300')
+      self.assertEqual(done.returncode, 0, done.stderr)
+      self.assertRegex(done.stdout, r'num_labels +300')
+      done = run('fit_modelpred', *small, '--steps=20', '--preset=paper')
+      self.assertEqual(done.returncode, 0, done.stderr)
+      again = run('fit_modelpred', *small, '--steps=20')
+      self.assertEqual(again.returncode, 2)
+      self.assertIn('is there already', again.stderr)
+      done = run(
+          'evaluate_modelpred', f'--workdir={workdir}', '--num_heldout=60'
+      )
+      self.assertEqual(done.returncode, 0, done.stderr)
+      with open(os.path.join(workdir, 'modelpred.json')) as file:
+        result = json.load(file)
+      rows = {row['predictor']: row for row in result['rows']}
+      for name in ('default', 'default_refined', 'paper', 'influence'):
+        for key in (
+            'parameter_r2',
+            'test_loss_nrmse',
+            'spearman',
+            'accuracy_gap',
+            'fit_cpu_seconds',
+            'query_cpu_seconds',
+        ):
+          self.assertTrue(np.isfinite(rows[name][key]), (name, key))
+      self.assertGreater(rows['default_refined']['parameter_r2'], 0.9)
+      self.assertGreater(rows['exact']['parameter_r2'], 1 - 1e-9)
+      for name in ('default', 'paper_refined'):
+        self.assertEqual(rows[name]['certificates_hold'], 1.0)
+      self.assertIsNone(rows['exact']['break_even'])
+      self.assertTrue(os.path.exists(os.path.join(workdir, 'modelpred.png')))
+
+
+if __name__ == '__main__':
+  absltest.main()
