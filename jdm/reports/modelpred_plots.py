@@ -19,8 +19,8 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Any:
       `is_predictor`, such as those of `modelpred.json`.
   """
   figure, axes = canvas.figure_and_axes(4.2)
-  lowest = 1e-9
-  for row in rows:
+  lowest = 1e-6
+  for number, row in enumerate(rows):
     error = np.clip(1 - row['parameter_r2'], lowest, 10)
     seconds = max(row['query_cpu_seconds'], 1e-8) * 1e6
     colour = canvas.VERMILION if row['is_predictor'] else canvas.BLUE
@@ -28,7 +28,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Any:
     axes.annotate(
         row['predictor'].replace('_', ' '),
         (seconds, error),
-        xytext=(5, 3),
+        xytext=(5, -9 if number % 2 else 3),
         textcoords='offset points',
         fontsize=7.5,
         color=colour,
