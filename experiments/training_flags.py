@@ -7,6 +7,7 @@ from absl import flags
 
 from jdm import recipe as recipe_lib
 from jdm.datasets import plants
+from jdm.datasets import tabular
 from jdm.training import convex
 from jdm.training import exact
 from jdm.training import sgd
@@ -20,6 +21,12 @@ _NUM_TRAIN = flags.DEFINE_integer('num_train', None, 'Train examples; all.')
 _NUM_TEST = flags.DEFINE_integer('num_test', None, 'Test examples; all.')
 _NUM_COMPONENTS = flags.DEFINE_integer(
     'num_components', None, 'Principal components that models see; raw inputs.'
+)
+_SCALE = flags.DEFINE_enum(
+    'scale', None, list(tabular.SCALES), 'Of tables; standard.'
+)
+_FIRST_CLASSES = flags.DEFINE_integer(
+    'first_classes', None, 'Classes of a table that are kept; all.'
 )
 _BASE = flags.DEFINE_string(
     'base', None, 'Dataset in which --dataset=planted plants; digits.'
@@ -146,6 +153,8 @@ def _described(config: Any, **changes: Any) -> recipe_lib.Recipe:
           num_train=_NUM_TRAIN.value,
           num_test=_NUM_TEST.value,
           num_components=_NUM_COMPONENTS.value,
+          scale=_SCALE.value,
+          first_classes=_FIRST_CLASSES.value,
           base=_BASE.value,
           plant=_PLANT.value,
           count=_PLANT_COUNT.value,

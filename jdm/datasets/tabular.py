@@ -6,11 +6,18 @@ import numpy as np
 
 from jdm.datasets import dataset
 
+SCALES = ('standard', 'max_norm')
 TABLES = ('iris', 'wine', 'breast_cancer', 'diabetes')
 _TRAIN_SHARE = 0.8
 
 
-def load(table: str, /) -> dataset.Dataset:
+def load(
+    table: str,
+    /,
+    *,
+    scale: str = 'standard',
+    first_classes: int | None = None,
+) -> dataset.Dataset:
   """Loads a table: standardized columns, a fixed order, 80 % train.
 
   The order is `np.random.default_rng(0).permutation(num)`; `ids` are the rows
@@ -20,10 +27,16 @@ def load(table: str, /) -> dataset.Dataset:
 
   Args:
     table: one of `TABLES`.
+    scale: 'standard', or 'max_norm': inputs as they are, divided by the largest
+      Euclidean norm of a row, which is what ModelPred's experiments do.
+    first_classes: keeps the rows of so many classes, the first ones; all by
+      default. ModelPred's iris has two.
 
   Raises:
-    ValueError: if there is no such table.
+    ValueError: if there is no such table, scale or number of classes.
   """
+  if scale not in SCALES:
+    raise ValueError(f'scales are {SCALES}, got {scale!r}.')
   if table not in TABLES:
     raise ValueError(f'Unknown table {table!r}; known: {", ".join(TABLES)}.')
   from sklearn import datasets  # Takes a second to import.
@@ -32,14 +45,29 @@ def load(table: str, /) -> dataset.Dataset:
   # scikit-learn's own scaling of diabetes would use the test rows.
   options = {'scaled': False} if is_regression else {}
   source = getattr(datasets, f'load_{table}')(**options)
-  num = len(source.target)
-  ids = np.random.default_rng(0).permutation(num)
+  names = [] if is_regression else source.target_names
+  kept = np.arange(len(source.target))
+  if first_classes is not None:
+    if not 2 <= first_classes <= len(names):
+      raise ValueError(
+          f'{table!r} has {len(names)} classes, of which 2 or more can be kept;'
+          f' got first_classes={first_classes}.'
+      )
+    kept, names = (
+        np.flatnonzero(source.target < first_classes),
+        names[:first_classes],
+    )
+  num = len(kept)
+  ids = kept[np.random.default_rng(0).permutation(num)]
   num_train = math.floor(_TRAIN_SHARE * num)
   inputs, labels = source.data[ids], source.target[ids]
-  inputs = _standardize(inputs, num_train)
+  if scale == 'standard':
+    inputs = _standardize(inputs, num_train)
+  else:
+    squares = [math.fsum(row) for row in inputs[:num_train] ** 2]
+    inputs = (inputs / math.sqrt(max(squares))).astype(np.float32)
   if is_regression:
     labels = _standardize(labels[:, None], num_train)[:, 0]
-  names = [] if is_regression else source.target_names
 
   def split(rows: slice) -> dataset.Split:
     return dataset.Split(

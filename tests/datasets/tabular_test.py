@@ -6,6 +6,7 @@ import numpy as np
 from sklearn import datasets
 from sklearn import preprocessing
 
+from jdm import datasets as jdm_datasets
 from jdm.datasets import tabular
 
 
@@ -48,6 +49,34 @@ class TabularTest(parameterized.TestCase):
   def test_unknown_table(self):
     with self.assertRaisesRegex(ValueError, "'boston'; known: iris, wine"):
       tabular.load('boston')
+
+
+class OptionsTest(parameterized.TestCase):
+
+  def test_max_norm(self):
+    plain = jdm_datasets.load('breast_cancer')
+    data = jdm_datasets.load('breast_cancer', scale='max_norm')
+    np.testing.assert_array_equal(data.train.ids, plain.train.ids)
+    norms = np.linalg.norm(data.train.inputs, axis=1)
+    self.assertAlmostEqual(float(norms.max()), 1.0, places=5)
+    self.assertGreater(float(data.train.inputs.min()), -1e-9)
+
+  def test_first_classes(self):
+    data = jdm_datasets.load('iris', first_classes=2, scale='max_norm')
+    self.assertEqual(data.num_classes, 2)
+    self.assertLen(data.class_names, 2)
+    self.assertEqual(len(data.train) + len(data.test), 100)
+    self.assertEqual(set(data.train.labels.tolist()), {0, 1})
+
+  @parameterized.parameters(
+      ('iris', {'scale': 'unit'}, "got 'unit'"),
+      ('iris', {'first_classes': 4}, '3 classes'),
+      ('iris', {'first_classes': 1}, '2 or more'),
+      ('diabetes', {'first_classes': 2}, '0 classes'),
+  )
+  def test_option_errors(self, table, options, words):
+    with self.assertRaisesRegex(ValueError, words):
+      jdm_datasets.load(table, **options)
 
 
 if __name__ == '__main__':
