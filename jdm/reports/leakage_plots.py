@@ -83,7 +83,7 @@ def pairs_page(
     if leakage.errors is not None and np.isfinite(
         leakage.errors[first + number]
     ):
-      weight += f' ± {tables.number(float(leakage.errors[first + number]))}'
+      weight += f' ± {tables.number(float(leakage.errors[first + number]), 2)}'
     notes = (
         f'train {train}\n{examples.label(dataset, dataset.train.labels[train])}',
         f'test {test}\n{examples.label(dataset, dataset.test.labels[test])}',
