@@ -1,5 +1,6 @@
 """Leakage, on pairs that are known: scikit-learn and hand counts as oracles."""
 
+import dataclasses
 import json
 
 from absl.testing import absltest
@@ -54,6 +55,14 @@ class LeakageTest(parameterized.TestCase):
         if p['known']
     }
     self.assertEqual(known, dict(zip(map(tuple, _PAIRS.tolist()), _KINDS)))
+
+  def test_standard_errors_where_they_are_known(self):
+    found = lib.leakage(_scores(), num_pairs=3)
+    self.assertNotIn('standard_error', found.to_json()['pairs'][0])
+    errors = np.array([0.25, np.nan, 0.5])
+    listed = dataclasses.replace(found, errors=errors).to_json()['pairs']
+    known = [row.get('standard_error') for row in listed]
+    self.assertEqual(known, [0.25, None, 0.5])
 
   def test_every_score_is_measured(self):
     scores = _scores()
