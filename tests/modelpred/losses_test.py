@@ -2,6 +2,7 @@
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -66,6 +67,27 @@ class LossesTest(parameterized.TestCase):
       )
     self.assertLess(at, 1e-6)
     self.assertGreater(away, 1e-4)
+
+  def test_decrement_and_its_derivative(self):
+    with precision.float64():
+      own, data, weights, predicted, _ = _problem()
+      predicted = jnp.asarray(predicted)
+
+      def plain(at):
+        gradient = own.gradient(at, weights, data)
+        hessian = own.hessian(at, weights, data)
+        solved = jnp.linalg.solve(hessian, gradient[..., None])[..., 0]
+        return jnp.mean(
+            jnp.sum(gradient * solved, axis=1) / weights.sum(axis=1)
+        )
+
+      def found(at):
+        return losses.local('decrement', own, at, weights, data)
+
+      value, slope = jax.value_and_grad(found)(predicted)
+      expected, expected_slope = jax.value_and_grad(plain)(predicted)
+    np.testing.assert_allclose(value, expected, rtol=1e-9)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-7, atol=1e-12)
 
   @parameterized.parameters(*losses.GLOBAL)
   def test_global_is_zero_at_the_truth(self, kind):
