@@ -87,6 +87,7 @@ def _as_stored(path: str, recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
   if ours != {**theirs.to_json(), 'group': 0}:
     return recipe  # `collect` says what differs.
   suffixes = {'test': '', 'train': '_train'}
+  # Of parameters there is one array, whatever the targets.
   lacking = [
       name + suffixes[targets]
       for name in recipe.outcomes
@@ -95,7 +96,6 @@ def _as_stored(path: str, recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
           name + suffixes[targets],
           'logits' + suffixes[targets],
           'parameters',
-          # Of parameters there is one array, whatever the targets.
       }
       & set(stored.outcomes)
   ]

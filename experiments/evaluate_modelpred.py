@@ -53,7 +53,7 @@ def main(workdir: str) -> None:
   pool = collection.pool_of(store)
   points = fit_modelpred.points(pool)
   labels = fit_modelpred.read_labels(store)
-  train, val = labels_lib.split(labels, (0.8, 0.2))
+  train, val = fit_modelpred.split(labels)
   sets = {
       'held_out': _collected(workdir, recipe_lib.heldout(pool), 'heldout'),
       'deletion': _collected(workdir, _deletion(pool), 'deletion'),

@@ -66,7 +66,7 @@ def main(workdir: str) -> None:
       progress=binary.Progress('training the labels'),
   )
   labels = read_labels(store)
-  train, val = labels_lib.split(labels, (1 - _VAL_SHARE, _VAL_SHARE))
+  train, val = split(labels)
   start, cpu = time.perf_counter(), time.process_time()
   fitted = predictor_lib.fit(
       points(pool),
@@ -137,6 +137,14 @@ def read_labels(store: store_lib.OutcomeStore) -> labels_lib.Labels:
       gradient_norm=store.read(exact.GRADIENT_NORM, rows),
       groups=groups,
   )
+
+
+def split(
+    labels: labels_lib.Labels,
+) -> tuple[labels_lib.Labels, labels_lib.Labels]:
+  """Labels to learn from, and those that choose when to stop."""
+  train, val = labels_lib.split(labels, (1 - _VAL_SHARE, _VAL_SHARE))
+  return train, val
 
 
 def _config() -> predictor_lib.Config:
