@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.applications import counterfactuals as counterfactuals_command
 from experiments.applications import job as job_lib
+from experiments.applications import ranked
 from jdm.analysis import support
 from jdm.applications import brittleness as lib
 from jdm.regressors import difference_of_means
@@ -78,9 +79,10 @@ def run(job: job_lib.Job) -> job_lib.Findings:
         f'The weights are of datamodels of the {fitted.outcome}, not of the'
         ' hard margin that decides a flip.'
     )
+  sure, weights = ranked.targets(job, result.target_ids, limits)
   return job_lib.Findings(
       result={**result.to_json(), 'outcome': fitted.outcome},
-      table=_table(result),
+      table=_table(result) | sure,
       lead=_lead(result),
       figures={
           'flipped': brittleness_plots.flipped_curves(result),
@@ -88,6 +90,7 @@ def run(job: job_lib.Job) -> job_lib.Findings:
           'smallest supports': brittleness_plots.smallest_supports(
               result, job.dataset
           ),
+          **weights,
       },
       limits=limits,
   )

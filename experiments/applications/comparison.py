@@ -6,17 +6,20 @@ datamodels (`experiments.fit_datamodels`) of the same outcome.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
+from experiments.applications import ranked
 from jdm.analysis import cues as cues_lib
 from jdm.analysis import directions as directions_lib
 from jdm.applications import comparison as comparison_lib
 from jdm.datasets import dataset as dataset_lib
 from jdm.reports import comparison_plots
+from jdm.reports import uncertainty_plots
 
 _OTHER = flags.DEFINE_string(
     'comparison_other', None, 'Working directory of pool B.'
@@ -98,6 +101,7 @@ def compare(job: job_lib.Job, other: job_lib.Job) -> job_lib.Findings:
   ]
   if retrain is None:
     limits.append('Nothing was retrained: directions are not checked.')
+  sure, pictures = _uncertainty((job, other), found, limits)
   result = found.to_json() | {'other': other.workdir, 'cue': None}
   if cue is not None:
     result['cue'] = {
@@ -106,11 +110,41 @@ def compare(job: job_lib.Job, other: job_lib.Job) -> job_lib.Findings:
     }
   return job_lib.Findings(
       result=result,
-      table=table(found, cue),
+      table=table(found, cue) | sure,
       lead=_lead(found, cue),
-      figures=figures(found, cue, job.dataset, fitted_a.outcome),
+      figures=figures(found, cue, job.dataset, fitted_a.outcome) | pictures,
       limits=limits,
   )
+
+
+def _uncertainty(
+    jobs: tuple[job_lib.Job, job_lib.Job],
+    found: comparison_lib.Comparison,
+    limits: list[str],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Says how sure the loadings are, either pool's models being resampled."""
+  both = [np.asarray(one.datamodels().weights) for one in jobs]
+  table, figures = {}, {}
+  for name, own, other in (('a_minus_b', 0, 1), ('b_minus_a', 1, 0)):
+    way = found.way(name)
+    drawn = jobs[own].uncertainty(
+        jobs[own].datamodels(),
+        limits,
+        statistic=functools.partial(_loadings, way=way, other=both[other]),
+    )
+    if drawn is None:
+      return {}, {}
+    table[f'{_WORDS[name]}, loadings'] = ranked.noise(drawn)
+    figures[f'{_WORDS[name]} loadings'] = uncertainty_plots.top_weights(
+        drawn, 0, label='loading on direction 1'
+    )
+  return table, figures
+
+
+def _loadings(
+    weights: np.ndarray, *, way: comparison_lib.OneWay, other: np.ndarray
+) -> np.ndarray:
+  return comparison_lib.loadings(way, weights, other)
 
 
 def _other(job: job_lib.Job) -> job_lib.Job:
@@ -121,7 +155,12 @@ def _other(job: job_lib.Job) -> job_lib.Job:
         ' collected and fitted like pool A with another model, training or'
         ' dataset option'
     )
-  other = job_lib.Job(_OTHER.value, seed=job.seed, replicates=job.replicates)
+  other = job_lib.Job(
+      _OTHER.value,
+      seed=job.seed,
+      replicates=job.replicates,
+      num_bootstrap=job.num_bootstrap,
+  )
   other.retrain_seconds = job.retrain_seconds
   return other
 

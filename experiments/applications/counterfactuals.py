@@ -19,6 +19,7 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
+from experiments.applications import ranked
 from jdm.analysis import interventions
 from jdm.analysis import likeness
 from jdm.applications import counterfactuals as lib
@@ -87,6 +88,7 @@ def run(job: job_lib.Job) -> job_lib.Findings:
       results[part] = lib.counterfactuals(fitted, **{**options, **changes})
   limits += _limits(results)
   main = results['remove']
+  sure, weights = ranked.targets(job, targets, limits)
   return job_lib.Findings(
       result={
           **main.to_json(),
@@ -97,9 +99,9 @@ def run(job: job_lib.Job) -> job_lib.Findings:
               if part != 'remove'
           },
       },
-      table=_table(results),
+      table=_table(results) | sure,
       lead=_lead(main, outcome, targets),
-      figures=_figures(results, outcome),
+      figures=_figures(results, outcome) | weights,
       limits=limits,
   )
 

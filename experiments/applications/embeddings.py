@@ -156,6 +156,10 @@ def _table(found: embeddings_lib.Embeddings) -> dict[str, Any]:
   for name, score in found.cluster_agreement.items():
     words = name.replace('_', ', ')
     table[f'clusters, adjusted Rand index, {words}'] = score
+  if found.half_scores is not None:
+    table['halves of the models rank examples alike, by component'] = ', '.join(
+        f'{value:.2f}' for value in found.reliability[:3]
+    )
   if found.removals is None:
     return table
   removals = found.removals
@@ -211,6 +215,8 @@ def _figures(
   }
   if dataset.num_classes:
     figures['clusters'] = embeddings_plots.cluster_sheet(dataset, found)
+  if found.half_scores is not None:
+    figures['halves'] = embeddings_plots.halves(found)
   if found.removals is not None:
     figures['removals'] = directions_plots.removals(
         {'': found.removals}, outcome=outcome

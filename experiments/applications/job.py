@@ -17,12 +17,13 @@ from jdm import collection
 from jdm import datamodels as datamodels_lib
 from jdm import effects
 from jdm import recipe as recipe_lib
+from jdm import regressors
 from jdm import representation
 from jdm import store as store_lib
 from jdm.analysis import uncertainty as uncertainty_lib
 from jdm.datasets import dataset as dataset_lib
 
-_LEVEL = 0.8  # Of intervals that are not shown; 20 resamples allow no higher.
+_LEVEL = 0.9  # Of intervals; 20 resamples allow no higher.
 _TOL = 1e-3  # Of refits, far below what resampling moves.
 
 
@@ -57,6 +58,8 @@ class Job:
     num_targets: how many targets to look at; None leaves it to the application.
     replicates: retrainings of each subset; None leaves it to the application.
     sizes: numbers of examples, ascending; None leaves it to the application.
+    num_bootstrap: resamples of the models that say how sure weights are; 0
+      says nothing of it.
     retrain_seconds: `{'cpu': ..., 'wall': ...}` spent in retrainings so far.
   """
 
@@ -69,6 +72,7 @@ class Job:
       num_targets: int | None = None,
       replicates: int | None = None,
       sizes: list[int] | None = None,
+      num_bootstrap: int = 20,
   ):
     self.workdir = workdir
     self.datamodels_path = datamodels_path
@@ -76,6 +80,7 @@ class Job:
     self.num_targets = num_targets
     self.replicates = replicates
     self.sizes = sizes
+    self.num_bootstrap = num_bootstrap
     self.retrain_seconds = {'cpu': 0.0, 'wall': 0.0}
     self._datamodels: dict[str, datamodels_lib.Datamodels] = {}
 
@@ -148,41 +153,49 @@ class Job:
   def uncertainty(
       self,
       fitted: datamodels_lib.Datamodels,
-      target_ids: np.ndarray,
-      num_bootstrap: int,
       limits: list[str],
+      *,
+      target_ids: np.ndarray | None = None,
+      statistic: uncertainty_lib.Statistic | None = None,
   ) -> uncertainty_lib.Uncertainty | None:
-    """How sure the weights of some targets are, by resampling the models.
+    """How sure weights are, by resampling the models.
 
     Args:
       fitted: datamodels of test targets.
-      target_ids: int, columns to look at.
-      num_bootstrap: resamples; 0 looks at nothing.
       limits: gets a sentence where it cannot be done.
+      target_ids: int, columns to look at; None looks at all.
+      statistic: computed from the weights of all targets, instead of these.
 
     Returns:
-      The columns asked for; None where nothing was asked for, or datamodels are
-      no LASSO on models of this pool.
+      The columns asked for, or of the statistic; None where nothing was asked
+      for, or datamodels were not fitted to models of this pool.
     """
-    if not num_bootstrap or not len(target_ids):
+    if not self.num_bootstrap:
+      return None
+    if target_ids is not None and not len(target_ids):
       return None
     rows = np.asarray(fitted.fit_ids) - self.store.recipe['first_id']
     is_own = np.isin(rows, self.rows()).all()
-    if fitted.regressor != 'lasso' or not is_own:
+    if fitted.regressor not in regressors.REGRESSORS or not is_own:
       limits.append(
-          'How sure weights are, by resampling the models, is measured for LASSO'
-          ' datamodels of this pool only.'
+          'How sure weights are, by resampling the models, is measured for'
+          ' datamodels that were fitted to this pool only.'
       )
       return None
+    pool = self.masks(rows), self.outcomes(fitted.outcome, rows=rows)
+    options: dict[str, Any] = {
+        'num_bootstrap': self.num_bootstrap,
+        'level': _LEVEL,
+        'tol': _TOL,
+        'seed': self.seed,
+        'progress': binary.Progress('resampling', 'resample'),
+    }
+    if statistic is not None:
+      return uncertainty_lib.bootstrap_statistic(
+          *pool, fitted, statistic, **options
+      )
     return uncertainty_lib.bootstrap(
-        self.masks(rows),
-        self.outcomes(fitted.outcome, rows=rows),
-        fitted,
-        num_bootstrap=num_bootstrap,
-        level=_LEVEL,
-        tol=_TOL,
-        seed=self.seed,
-        target_ids=target_ids,
+        *pool, fitted, target_ids=target_ids, **options
     )
 
   def random_targets(

@@ -51,12 +51,6 @@ _NUM_MODELS = flags.DEFINE_integer(
     100,
     'Models of the log-probability correlation, besides 10 and 20.',
 )
-_BOOTSTRAP = flags.DEFINE_integer(
-    'leakage_bootstrap',
-    20,
-    'Resamples of the models, which tell the standard errors of the weights on'
-    ' the pages; 0 leaves them out.',
-)
 _PAGE = 24
 _REPLICATES = 4
 _CONTROLS = 20
@@ -128,7 +122,7 @@ def _with_errors(
   """Adds standard errors of the weights that are drawn."""
   pairs = found.pairs[: _PAGES.value * _PAGE]
   targets = np.unique(pairs[:, 1])
-  drawn = job.uncertainty(fitted, targets, _BOOTSTRAP.value, limits)
+  drawn = job.uncertainty(fitted, limits, target_ids=targets)
   if drawn is None:
     return found
   errors = np.full(len(found.pairs), np.nan)

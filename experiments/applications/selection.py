@@ -7,9 +7,12 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
+from experiments.applications import ranked
 from jdm.analysis import likeness
 from jdm.applications import selection as lib
+from jdm.reports import canvas
 from jdm.reports import selection_plots
+from jdm.reports import uncertainty_plots
 
 _TARGETS = flags.DEFINE_list(
     'selection_targets',
@@ -69,16 +72,46 @@ def run(job: job_lib.Job) -> job_lib.Findings:
       )
       for title, ids in chosen.values()
   }
+  sure, pictures = _uncertainty(job, found, limits)
   return job_lib.Findings(
       result={
           'outcome': fitted.outcome,
           'distributions': {n: one.to_json() for n, one in found.items()},
       },
-      table=_table(found),
+      table=_table(found) | sure,
       lead=_lead(found),
-      figures=_figures(job, found, fitted.outcome),
+      figures=_figures(job, found, fitted.outcome) | pictures,
       limits=limits,
   )
+
+
+def _uncertainty(
+    job: job_lib.Job, found: dict[str, lib.Selection], limits: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Says how sure the mean weights are by which examples are picked."""
+  fitted = job.datamodels()
+
+  def mean_weights(weights: np.ndarray) -> np.ndarray:
+    columns = [
+        weights[:, one.choice_ids].mean(axis=1) for one in found.values()
+    ]
+    return np.stack(columns, axis=1)
+
+  drawn = job.uncertainty(fitted, limits, statistic=mean_weights)
+  if drawn is None:
+    return {}, {}
+  label = f'mean weight ({canvas.units(fitted.outcome)}, higher helps)'
+  table, figures = {}, {}
+  for column, title in enumerate(found):
+    table[f'{title}: mean weight'] = ranked.noise(drawn, column)
+    figures[f'{_caption(title)} mean weights'] = uncertainty_plots.top_weights(
+        drawn, column, outcome=fitted.outcome, label=label
+    )
+  return table, figures
+
+
+def _caption(title: str) -> str:
+  return title.replace('/', ' ').replace('.', ' ')
 
 
 def _sizes(job: job_lib.Job) -> list[int]:
@@ -180,7 +213,7 @@ def _figures(
 ) -> dict[str, Any]:
   figures: dict[str, Any] = {}
   for title, one in found.items():
-    words = title.replace('/', ' ').replace('.', ' ')
+    words = _caption(title)
     for measure in ('target', 'target accuracy', 'rest'):
       figures[f'{words} {measure}'] = selection_plots.curves(
           one, measure, outcome=outcome, title=title

@@ -14,12 +14,6 @@ _COUNT = flags.DEFINE_integer(
     'similarity_count', 10, 'Neighbours of each target.'
 )
 _SHOWN = flags.DEFINE_integer('similarity_shown', 6, 'Targets in the pictures.')
-_BOOTSTRAP = flags.DEFINE_integer(
-    'similarity_bootstrap',
-    20,
-    'Resamples of the models, which say how often each weight of the targets'
-    ' in the pictures is selected; 0 leaves it out.',
-)
 
 
 def num_trainings(job: job_lib.Job) -> int:
@@ -100,14 +94,20 @@ def _frequency(
     job: job_lib.Job, fitted: Any, shown: np.ndarray, limits: list[str]
 ) -> np.ndarray | None:
   """How often the weights of some targets are selected; NaN for the others."""
-  drawn = job.uncertainty(fitted, shown, _BOOTSTRAP.value, limits)
+  if fitted.regressor != 'lasso':
+    limits.append(
+        'How often a weight is selected is told of LASSO datamodels only: others'
+        ' make no zeros.'
+    )
+    return None
+  drawn = job.uncertainty(fitted, limits, target_ids=shown)
   if drawn is None:
     return None
   frequency = np.full(fitted.weights.shape, np.nan, np.float32)
   frequency[:, shown] = drawn.selected
   limits.append(
       'Percentages under training examples: the share of'
-      f' {_BOOTSTRAP.value} resamples of the models in which the LASSO keeps'
+      f' {drawn.num_bootstrap} resamples of the models in which the LASSO keeps'
       ' the weight; it errs upwards.'
   )
   return frequency

@@ -5,15 +5,19 @@ are measured on the other. For Shapley values collect the pool with
 `--sampler=uniform_size` or `--sampler=permutation_prefixes`.
 """
 
+import dataclasses
 from typing import Any
 
 from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
+from experiments.applications import ranked
 from jdm.analysis import curves as curves_lib
 from jdm.analysis import semivalues
 from jdm.applications import valuation as lib
+from jdm.reports import canvas
+from jdm.reports import uncertainty_plots
 from jdm.reports import valuation_plots
 
 _UTILITIES = flags.DEFINE_list(
@@ -73,7 +77,37 @@ def run(job: job_lib.Job) -> job_lib.Findings:
       _retrained(job, lib.ranked_by(valued, utility), limits)
       for utility in valued.utilities
   ]
-  return _findings(job, found, limits)
+  sure, pictures = _uncertainty(job, ids, limits) if rankings else ({}, {})
+  findings = _findings(job, found, limits)
+  return dataclasses.replace(
+      findings,
+      table={**findings.table, **sure},
+      figures={**findings.figures, **pictures},
+  )
+
+
+def _uncertainty(
+    job: job_lib.Job, ids: np.ndarray, limits: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Says how sure the mean weights are; a row and a picture."""
+  fitted = job.datamodels()
+
+  def mean_weights(weights: np.ndarray) -> np.ndarray:
+    return weights[:, ids].mean(axis=1, keepdims=True)
+
+  drawn = job.uncertainty(fitted, limits, statistic=mean_weights)
+  if drawn is None:
+    return {}, {}
+  figure = uncertainty_plots.top_weights(
+      drawn,
+      0,
+      outcome=fitted.outcome,
+      label=f'mean weight ({canvas.units(fitted.outcome)}, higher helps)',
+  )
+  return (
+      {_DATAMODELS: ranked.noise(drawn)},
+      {f'{_DATAMODELS} extremes': figure},
+  )
 
 
 def _retrained(

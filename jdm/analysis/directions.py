@@ -174,6 +174,21 @@ def unit_rows(weights: np.ndarray) -> np.ndarray:
   return rows / np.where(norms > 0, norms, 1.0)
 
 
+def loadings(found: Directions, rows: np.ndarray) -> np.ndarray:
+  """Loadings that other vectors of the same targets give the directions.
+
+  Args:
+    found: directions, whose projections are kept.
+    rows: `[num_targets, num_train]`, such as those that resampled models give.
+
+  Returns:
+    `[num_train, num_directions]`; of the vectors that the directions were found
+    in, their loadings. No longer of length 1.
+  """
+  squares = np.sum(found.projections**2, axis=1)
+  return rows.T @ (found.projections.T / np.where(squares > 0, squares, 1))
+
+
 def principal(who: str, rows: np.ndarray, num_directions: int) -> Directions:
   """Finds the directions of most variance: PCA of centred rows.
 

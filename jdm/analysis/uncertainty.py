@@ -21,8 +21,8 @@ from jdm.solvers import path as path_lib
 KINDS = ('helpful', 'harmful')
 _BYTES = 2**29  # Of the running tails; more targets are taken in tiles.
 
-# Fits `(masks, outcomes)` again; returns `[num_train, num_targets]` weights.
-_Refit = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# From weights `[num_train, num_targets]` to numbers `[num_rows, num_columns]`.
+Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,9 @@ def bootstrap(
 
     resampler = _Resampler(masks, outcomes, datamodels, some, tol)
     draws = resampler.draw(num_bootstrap, seed, report)
-    parts.append(_summarize(draws, resampler, num_bootstrap, level, num_ranked))
+    parts.append(
+        _summarize(draws, resampler.weights, num_bootstrap, level, num_ranked)
+    )
     resampler.report()
   joined = {
       name: np.concatenate([part[name] for part in parts], axis=-1)
@@ -182,6 +184,76 @@ def bootstrap(
       level=level,
       max_gap=float(joined.pop('gap').max()),
       **joined,
+  )
+
+
+def bootstrap_statistic(
+    masks: Any,
+    outcomes: np.ndarray,
+    datamodels: datamodels_lib.Datamodels,
+    statistic: Statistic,
+    *,
+    num_bootstrap: int = 50,
+    level: float = 0.95,
+    seed: int = 0,
+    tol: float = 1e-4,
+    num_ranked: int = 20,
+    progress: Callable[[int, int], None] | None = None,
+) -> Uncertainty:
+  """Intervals of what is computed from the weights of all targets.
+
+  Such as mean weights over targets, or loadings on a direction. The draws are
+  those of `bootstrap`, and what is said there holds.
+
+  Args:
+    masks: as of `bootstrap`.
+    outcomes: as of `bootstrap`.
+    datamodels: as of `bootstrap`.
+    statistic: from weights `[num_train, num_targets]` to numbers
+      `[num_rows, num_columns]`, in any units; rows are what is ranked.
+    num_bootstrap: resamples.
+    level: of the intervals.
+    seed: of the resamples.
+    tol: relative duality gap of a LASSO refit.
+    num_ranked: how many rows of each kind get an interval of their rank.
+    progress: called with the number of refits done and in all.
+
+  Returns:
+    The intervals: `weights` are the statistic of the fit, and `target_ids`
+    number its columns.
+
+  Raises:
+    ValueError: as `bootstrap`; and if the statistic is not two-dimensional.
+  """
+  masks, outcomes = moments_lib.unpack(masks), np.asarray(outcomes)
+  _check(masks, outcomes, datamodels, num_bootstrap, level)
+  every = np.arange(datamodels.num_targets)
+  resampler = _Resampler(masks, outcomes, datamodels, every, tol)
+  fitted = np.asarray(statistic(resampler.weights), np.float32)
+  if fitted.ndim != 2:
+    raise ValueError(
+        '`bootstrap_statistic` expects a statistic of shape [num_rows,'
+        f' num_columns], got {list(fitted.shape)}.'
+    )
+
+  def report(done: int) -> None:
+    if progress is not None:
+      progress(done, num_bootstrap)
+
+  draws = (
+      _Draw(np.asarray(statistic(weights)), np.max(gap, keepdims=True))
+      for weights, gap in resampler.draw(num_bootstrap, seed, report)
+  )
+  summary = _summarize(draws, fitted, num_bootstrap, level, num_ranked)
+  resampler.report()
+  return Uncertainty(
+      target_ids=np.arange(fitted.shape[1]),
+      regressor=datamodels.regressor,
+      num_models=len(masks),
+      num_bootstrap=num_bootstrap,
+      level=level,
+      max_gap=float(summary.pop('gap').max()),
+      **summary,
   )
 
 
@@ -350,10 +422,13 @@ def _ranks(weights: np.ndarray, ranked: np.ndarray) -> np.ndarray:
 
 
 def _summarize(
-    draws: Iterator[_Draw], resampler, num_bootstrap, level, num_ranked
+    draws: Iterator[_Draw],
+    weights: np.ndarray,
+    num_bootstrap: int,
+    level: float,
+    num_ranked: int,
 ) -> dict[str, np.ndarray]:
   """What is kept of the refits of some targets, as they come."""
-  weights = resampler.weights
   num_ranked = min(num_ranked, len(weights))
   order = np.argsort(-weights, axis=0, kind='stable')
   ranked = np.stack([order[:num_ranked], order[::-1][:num_ranked]])

@@ -217,6 +217,23 @@ def residuals(own: np.ndarray, other: np.ndarray) -> np.ndarray:
   return own - factors[:, None] * other
 
 
+def loadings(way: OneWay, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+  """Loadings that other weights of one algorithm give the directions.
+
+  Args:
+    way: whose directions and projections are kept.
+    own: `[num_train, num_targets]`, weights of the algorithm that has them.
+    other: same shape, weights of the algorithm that does not.
+
+  Returns:
+    `[num_train, num_directions]`; of the weights compared, their loadings.
+  """
+  rows = residuals(
+      directions_lib.unit_rows(own), directions_lib.unit_rows(other)
+  )
+  return directions_lib.loadings(way.directions, rows)
+
+
 def _one_way(own: np.ndarray, other: np.ndarray, num: int) -> OneWay:
   found = directions_lib.principal(_WHO, residuals(own, other), num)
   explained = []

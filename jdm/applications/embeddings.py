@@ -66,6 +66,9 @@ class Embeddings:
       0 is chance, 1 the same clusters. 'halves': of the two halves of the
       models; 'features': with clusters of the features; 'planted' and
       'features_planted': of both with the planted clusters.
+    half_scores: `[2, num_components, num_embedded]`, as `scores`, of the
+      datamodels fitted to either half of the models on the same components;
+      None without halves.
     removals: what removing the ends of components did; None if not retrained.
   """
 
@@ -76,7 +79,16 @@ class Embeddings:
   clusters: np.ndarray
   centrality: np.ndarray
   cluster_agreement: Mapping[str, float]
+  half_scores: np.ndarray | None = None
   removals: directions_lib.Removals | None = None
+
+  @property
+  def reliability(self) -> np.ndarray:
+    """Spearman of the two halves' scores by component; empty without halves."""
+    if self.half_scores is None:
+      return np.zeros(0)
+    pairs = zip(*self.half_scores)
+    return np.array([effects.spearman(one, two) for one, two in pairs])
 
   def to_json(self) -> dict[str, Any]:
     """The numbers as JSON-serializable values."""
@@ -87,6 +99,7 @@ class Embeddings:
         'spectra': {n: value.to_json() for n, value in self.spectra.items()},
         'clusters': self.clusters.tolist(),
         'cluster_agreement': dict(self.cluster_agreement),
+        'reliability': self.reliability.tolist(),
         'removals': removals,
     }
 
@@ -148,9 +161,14 @@ def embeddings(
     tests = directions_lib.unit_rows(np.asarray(datamodels.weights))
     projected = found.loadings @ (tests - found.mean[None]).T
     found = dataclasses.replace(found, projections=projected)
-  half_rows = None
+  half_rows, half_scores = None, None
   if halves is not None:
     half_rows = [_checked_rows(half, embedded) for half in halves]
+    if train_datamodels is None:
+      own = [directions_lib.loadings(found, half).T for half in half_rows]
+    else:
+      own = [found.loadings @ (half - found.mean).T for half in half_rows]
+    half_scores = np.stack(own)
   clusters = clusters_lib.spectral(rows, labels, num_clusters, seed=seed)
   removals = None
   if retrain is not None:
@@ -178,6 +196,7 @@ def embeddings(
           planted_clusters=planted_clusters,
           seed=seed,
       ),
+      half_scores=half_scores,
       removals=removals,
   )
 

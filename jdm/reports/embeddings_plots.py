@@ -84,6 +84,43 @@ def component_sheet(
   )
 
 
+def halves(
+    found: embeddings_lib.Embeddings, *, num_components: int = 3
+) -> 'figure_lib.Figure | None':
+  """Draws each example's score by one half of the models against the other's.
+
+  Returns:
+    The figure, a panel a component, whose title is the rank correlation; None
+    without halves.
+  """
+  if found.half_scores is None:
+    return None
+  num = min(num_components, found.half_scores.shape[1])
+  figure = canvas.blank(canvas.WIDTH * 1.3, 2.6)
+  panels = np.atleast_1d(figure.subplots(1, num))
+  name = 'loading' if found.targets == 'test' else 'projection'
+  for number, axes in enumerate(panels):
+    first, second = found.half_scores[:, number]
+    axes.scatter(
+        first,
+        second,
+        s=7,
+        color=canvas.BLUE,
+        alpha=0.5,
+        linewidths=0,
+        rasterized=True,
+    )
+    axes.axline((0, 0), slope=1, color=canvas.GREY, linewidth=0.8)
+    axes.set_title(
+        f'component {number + 1}: {found.reliability[number]:.2f}', fontsize=10
+    )
+    axes.set_xlabel(f'{name}, one half', fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[['top', 'right']].set_visible(False)
+  panels[0].set_ylabel('the other half', fontsize=9)
+  return figure
+
+
 def cluster_sheet(
     dataset: dataset_lib.Dataset,
     found: embeddings_lib.Embeddings,

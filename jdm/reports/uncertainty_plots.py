@@ -20,6 +20,7 @@ def top_weights(
     count: int = 8,
     names: Sequence[str] | None = None,
     outcome: str = '',
+    label: str = '',
 ) -> 'figure_lib.Figure | None':
   """Draws the strongest weights of one target, with intervals.
 
@@ -34,6 +35,7 @@ def top_weights(
     names: `[num_train]`, what to call the training examples; their rows by
       default.
     outcome: name of the outcome, for the axis.
+    label: of the axis, where columns are no weights of targets but a statistic.
 
   Returns:
     The figure; None if all weights of the target are 0.
@@ -72,6 +74,8 @@ def top_weights(
   left.set_xlabel(f'weight ({canvas.units(outcome)}, higher helps)')
   if canvas.is_loss(outcome):
     left.set_xlabel(f'weight ({canvas.units(outcome)}, lower helps)')
+  if label:
+    left.set_xlabel(label)
   left.set_title(
       f'{100 * uncertainty.level:.0f} % intervals,'
       f' {uncertainty.num_bootstrap} resamples of'

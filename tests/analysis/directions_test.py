@@ -69,6 +69,16 @@ class PrincipalTest(parameterized.TestCase):
       largest = np.abs(found.loadings[number]).argmax()
       self.assertGreater(found.loadings[number, largest], 0)
 
+  def test_loadings_of_other_vectors(self):
+    rows = lib.unit_rows(_weights())
+    found = lib.principal('test', rows, 3)
+    np.testing.assert_allclose(
+        lib.loadings(found, rows).T, found.loadings, atol=1e-10
+    )
+    np.testing.assert_allclose(
+        lib.loadings(found, 2 * rows + 7), 2 * lib.loadings(found, rows)
+    )
+
   def test_unit_rows(self):
     rows = lib.unit_rows(np.array([[3.0, 0.0], [4.0, 0.0]]))
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0.0, 0.0]])

@@ -200,6 +200,35 @@ class BootstrapTest(parameterized.TestCase):
     self.assertEqual(steps[-1], (3 * _NUM, 3 * _NUM))
     self.assertLen(steps, 3 * _NUM)
 
+  def test_statistic(self):
+    ridge = _fit(self.problem, 'ridge', lam=0.02)
+    pair = self.problem.masks, self.problem.outcomes
+    steps = []
+    found = uncertainty.bootstrap_statistic(
+        *pair,
+        ridge,
+        lambda weights: weights[:, [2, 0]],
+        num_bootstrap=_NUM,
+        progress=lambda *step: steps.append(step),
+    )
+    plain = uncertainty.bootstrap(
+        *pair, ridge, num_bootstrap=_NUM, target_ids=[2, 0]
+    )
+    for name in ('weights', 'interval', 'error', 'ranked', 'rank_interval'):
+      np.testing.assert_allclose(
+          getattr(found, name), getattr(plain, name), atol=1e-5, err_msg=name
+      )
+    np.testing.assert_array_equal(found.target_ids, [0, 1])
+    self.assertEqual(steps[-1], (_NUM, _NUM))
+    # The error of a mean of two independent weights.
+    mean = uncertainty.bootstrap_statistic(
+        *pair, ridge, lambda w: w[:, :2].mean(axis=1, keepdims=True)
+    )
+    self.assertEqual(mean.error.shape, (40, 1))
+    self.assertLess(mean.error.mean(), plain.error.mean())
+    with self.assertRaisesRegex(ValueError, r'num_columns\], got \[40\]'):
+      uncertainty.bootstrap_statistic(*pair, ridge, lambda w: w[:, 0])
+
   def test_seed_and_level(self):
     again = self._bootstrap()
     np.testing.assert_array_equal(again.interval, self.found.interval)

@@ -106,6 +106,20 @@ class ComparisonTest(parameterized.TestCase):
         one.way('b_minus_a').score, other.way('a_minus_b').score
     )
 
+  def test_loadings_of_other_weights(self):
+    first, second = _pair()
+    found = lib.comparison(
+        _datamodels(first), _datamodels(second), num_components=2
+    )
+    for name, own, other in (
+        ('a_minus_b', first, second),
+        ('b_minus_a', second, first),
+    ):
+      way = found.way(name)
+      np.testing.assert_allclose(
+          lib.loadings(way, own, other).T, way.directions.loadings, atol=1e-10
+      )
+
   def test_lengths_do_not_matter(self):
     first, second = _pair()
     scales = np.linspace(0.5, 20, _NUM_TARGETS)

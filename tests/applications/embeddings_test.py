@@ -131,6 +131,11 @@ class EmbeddingsTest(parameterized.TestCase):
     self.assertLess(found.cluster_agreement['features_planted'], 0.5)
     self.assertLen(found.spectra['features'].explained, 5)
     self.assertLess(found.spectra['reproducible'].participation_ratio, 3.05)
+    assert found.half_scores is not None
+    self.assertEqual(found.half_scores.shape, (2, 2, _NUM_TRAIN))
+    np.testing.assert_allclose(found.half_scores[0], found.scores, atol=0.05)
+    self.assertTrue(np.all(found.reliability > 0.5))
+    self.assertLen(found.to_json()['reliability'], 2)
 
   def test_removals(self):
     found = lib.embeddings(
@@ -159,6 +164,7 @@ class EmbeddingsTest(parameterized.TestCase):
         _datamodels(_weights()),
         groups % 2,
         train_datamodels=_datamodels(train, 'soft_margin_train'),
+        halves=(train, train[:, ::-1]),
         num_components=3,
         num_clusters=3,
         planted_clusters=groups,
@@ -166,6 +172,9 @@ class EmbeddingsTest(parameterized.TestCase):
     self.assertEqual(found.targets, 'train')
     self.assertEqual(found.cluster_agreement['planted'], 1.0)
     self.assertEqual(found.scores.shape, (3, _NUM_TRAIN))
+    assert found.half_scores is not None
+    np.testing.assert_allclose(found.half_scores[0], found.scores)
+    np.testing.assert_allclose(found.half_scores[1], found.scores[:, ::-1])
     self.assertEqual(found.directions.projections.shape, (3, _NUM_TARGETS))
     # A test target lies where the training examples are that it relies on.
     for group in range(4):
