@@ -15,7 +15,7 @@ Settings, with the minutes they take on two cores:
   digits_linear  1,500 digits, logistic regression: 12
   digits_mlp     1,500 digits, an MLP 64-64-10: 30
   fashion_mlp    5,000 Fashion-MNIST images (100 principal components), an MLP
-                 100-64-10, no datamodels of train targets: 50
+                 100-64-10, no datamodels of train targets: 57
 
 Writes `WORKDIR/SETTING/` as those commands do, with `report.html`, and
 `WORKDIR/SETTING/applications_study.md` and `.json` with the summaries of all.

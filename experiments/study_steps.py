@@ -74,7 +74,7 @@ SETTINGS: dict[str, Setting] = {
         train_targets=False,
         flags={
             'counterfactuals': [
-                '--replicates=10',
+                '--replicates=20',
                 '--num_targets=30',
                 '--counterfactuals_parts=remove,baselines',
             ],
