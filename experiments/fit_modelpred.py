@@ -26,15 +26,17 @@ from experiments import training_flags
 from jdm import collection
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
-from jdm.modelpred import baselines
+from jdm.modelpred import config as config_lib
+from jdm.modelpred import fitting
 from jdm.modelpred import labels as labels_lib
+from jdm.modelpred import points as points_lib
 from jdm.modelpred import predictor as predictor_lib
 from jdm.training import exact
 
 _NUM_MODELS = flags.DEFINE_integer('num_models', 10_000, 'Labels to collect.')
 _CHUNK = flags.DEFINE_integer('chunk', 512, 'Rows written at once.')
 _PRESET = flags.DEFINE_enum(
-    'preset', 'default', sorted(predictor_lib.PRESETS), 'Which recipe.'
+    'preset', 'default', sorted(config_lib.PRESETS), 'Which recipe.'
 )
 _NAME = flags.DEFINE_string('name', None, 'Of the predictor; the preset.')
 _STEPS = flags.DEFINE_integer('steps', None, 'Batches; by preset.')
@@ -68,7 +70,7 @@ def main(workdir: str) -> None:
   labels = read_labels(store)
   train, val = split(labels)
   start, cpu = time.perf_counter(), time.process_time()
-  fitted = predictor_lib.fit(
+  fitted = fitting.fit(
       points(pool),
       train,
       val,
@@ -108,7 +110,7 @@ def recipe() -> recipe_lib.Recipe:
   return dataclasses.replace(described, **changes)
 
 
-def points(pool: recipe_lib.Pool) -> baselines.Pool:
+def points(pool: recipe_lib.Pool) -> points_lib.Pool:
   """The points that sets are made of, and their objective."""
   dataset = pool.dataset
   assert dataset is not None  # Made from a recipe.
@@ -116,7 +118,7 @@ def points(pool: recipe_lib.Pool) -> baselines.Pool:
       recipe_lib.Recipe.from_json(pool.description), dataset
   )
   inputs = dataset.train.inputs.reshape(len(dataset.train), -1)
-  return baselines.Pool(
+  return points_lib.Pool(
       objective=own,
       inputs=inputs.astype(np.float64),
       labels=np.asarray(dataset.train.labels),
@@ -147,13 +149,13 @@ def split(
   return train, val
 
 
-def _config() -> predictor_lib.Config:
+def _config() -> config_lib.Config:
   changes: dict[str, Any] = {'seed': _PREDICTOR_SEED.value}
   if _STEPS.value is not None:
     changes['num_steps'] = _STEPS.value
   if _SET_FUNCTION.value is not None:
     changes['set_function'] = _SET_FUNCTION.value
-  preset = predictor_lib.PRESETS[_PRESET.value]
+  preset = config_lib.PRESETS[_PRESET.value]
   return dataclasses.replace(preset, **changes)
 
 

@@ -1,10 +1,13 @@
 """ModelPred: from a training set to the parameters of the model trained on it.
 
+  points         what sets are made of, the objective, exact solutions
   labels         subsets and the parameters of the models trained on them
   set_functions  neural networks of sets: DeepSets, DeepSets+, Set Transformer
   heads          from what a set function puts out to parameters, and back
   losses         parameter error, local and global regularization, no labels
-  predictor      fit, predict, save, load
+  config         how a predictor is made and trained; named recipes
+  fitting        trains one
+  predictor      predicts, is saved and loaded
   refine         Newton and gradient steps from a prediction
   certificates   how far a prediction can be from the truth
   baselines      what a predictor has to beat

@@ -6,110 +6,19 @@ float64 on the host.
 """
 
 from collections.abc import Callable, Mapping
-import dataclasses
-import functools
-from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from jdm.modelpred import labels as labels_lib
+from jdm.modelpred import points
 from jdm.modelpred import refine
 from jdm.solvers import precision
 from jdm.training import convex
 
-
-class Solution(NamedTuple):
-  """`convex.Solution` on the host."""
-
-  parameters: np.ndarray
-  gradient_norm: np.ndarray
-  converged: np.ndarray
-  num_steps: np.ndarray
-
-
 Predict = Callable[[np.ndarray], np.ndarray]
 RIDGE_FEATURES = ('size', 'mask', 'mask_size')
 _PENALTIES = np.logspace(-3, 5, 17)
-_AT_ONCE = 256  # Sets in one call of a solver.
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Pool:
-  """The points that sets are made of, and the objective that is minimized.
-
-  Attributes:
-    objective: what the parameters are the minimum of.
-    inputs: `[num_train, num_features]`, flattened.
-    labels: `[num_train]`, int classes or float.
-  """
-
-  objective: convex.Objective
-  inputs: np.ndarray
-  labels: np.ndarray
-
-  @functools.cached_property
-  def classes(self) -> np.ndarray:
-    """One-hot labels `[num_train, num_classes]`; no columns in regression."""
-    if self.objective.task == 'regression':
-      return np.zeros((len(self.labels), 0))
-    num_classes = max(self.objective.num_scores, 2)
-    return np.eye(num_classes)[np.asarray(self.labels)]
-
-  def solve(
-      self, masks: np.ndarray, start: np.ndarray | None = None, **options: Any
-  ) -> Solution:
-    """Exact minima of sets, in chunks; arrays on the host.
-
-    Args:
-      masks: `[num_sets, num_train]`, 0/1 or counts.
-      start: `[num_sets, num_parameters]`.
-      **options: of `convex.solve`.
-    """
-
-    def call(weights, begin, data):
-      return convex.solve(self.objective, weights, data, begin, **options)
-
-    return Solution(*self.in_chunks(call, masks, start))
-
-  def in_chunks(
-      self, call: Callable[..., Any], masks: np.ndarray, start: Any = None
-  ) -> list[np.ndarray]:
-    """Calls `call(weights, start, data)` in float64 for chunks of one size.
-
-    Returns:
-      Its outputs, joined; scalars as the last chunk had them.
-    """
-    masks = np.asarray(masks, np.float64)
-    size = min(_AT_ONCE, max(len(masks), 1))
-    parts = []
-    with precision.float64():
-      data = convex.examples(self.inputs, self.labels)
-      if start is None:
-        start = np.zeros((len(masks), self.objective.num_parameters))
-      for first in range(0, len(masks), size):
-        rows = slice(first, first + size)
-        weights, begin = masks[rows], np.asarray(start, np.float64)[rows]
-        short = size - len(weights)
-        # The last chunk is filled up with its own first set: one program.
-        weights = np.concatenate([weights, np.repeat(weights[:1], short, 0)])
-        begin = np.concatenate([begin, np.repeat(begin[:1], short, 0)])
-        found = call(jnp.asarray(weights), jnp.asarray(begin), data)
-        parts.append(
-            [
-                np.asarray(x)[: size - short] if np.ndim(x) else np.asarray(x)
-                for x in found
-            ]
-        )
-    return [
-        np.concatenate(arrays) if arrays[0].ndim else arrays[-1]
-        for arrays in zip(*parts)
-    ]
-
-  @functools.cached_property
-  def full(self) -> np.ndarray:
-    """Parameters of everything, `[num_parameters]`."""
-    return self.solve(np.ones((1, len(self.labels)))).parameters[0]
 
 
 def mean(labels: labels_lib.Labels) -> Predict:
@@ -118,12 +27,12 @@ def mean(labels: labels_lib.Labels) -> Predict:
   return lambda masks: np.repeat(value[None], len(masks), axis=0)
 
 
-def full(pool: Pool) -> Predict:
+def full(pool: points.Pool) -> Predict:
   """The parameters of everything, whatever the set."""
   return lambda masks: np.repeat(pool.full[None], len(masks), axis=0)
 
 
-def influence(pool: Pool) -> Predict:
+def influence(pool: points.Pool) -> Predict:
   """First-order influence of what is left out, from the model of everything.
 
   theta(S) = theta + H^-1 sum over i not in S of grad loss_i. The penalty is no
@@ -153,7 +62,9 @@ def influence(pool: Pool) -> Predict:
   return predict
 
 
-def newton(pool: Pool, num_steps: int, start: Predict | None = None) -> Predict:
+def newton(
+    pool: points.Pool, num_steps: int, start: Predict | None = None
+) -> Predict:
   """Newton steps for each set, from zero or from another prediction."""
 
   def predict(masks: np.ndarray) -> np.ndarray:
@@ -169,7 +80,7 @@ def newton(pool: Pool, num_steps: int, start: Predict | None = None) -> Predict:
   return predict
 
 
-def exact(pool: Pool) -> Predict:
+def exact(pool: points.Pool) -> Predict:
   """Batched retraining: the truth."""
   return lambda masks: pool.solve(masks).parameters
 
@@ -209,7 +120,7 @@ def ridge_features(
 
 
 def ridge(
-    pool: Pool,
+    pool: points.Pool,
     labels: labels_lib.Labels,
     val: labels_lib.Labels,
     kind: str = 'mask_size',
@@ -249,7 +160,7 @@ def ridge(
 
 
 def all_of(
-    pool: Pool, labels: labels_lib.Labels, val: labels_lib.Labels
+    pool: points.Pool, labels: labels_lib.Labels, val: labels_lib.Labels
 ) -> Mapping[str, Callable[[], Predict]]:
   """Every baseline by name; making one is what is timed as its fit."""
   return {

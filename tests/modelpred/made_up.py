@@ -4,15 +4,15 @@ import functools
 
 import numpy as np
 
-from jdm.modelpred import baselines
 from jdm.modelpred import labels as labels_lib
+from jdm.modelpred import points
 from jdm.training import convex
 
 NUM, FEATURES = 30, 3
 
 
 @functools.cache
-def pool(loss: str = 'logistic', seed: int = 0) -> baselines.Pool:
+def pool(loss: str = 'logistic', seed: int = 0) -> points.Pool:
   """Points of two noisy classes (three for softmax)."""
   rng = np.random.default_rng(seed)
   inputs = rng.normal(size=(NUM, FEATURES))
@@ -28,10 +28,10 @@ def pool(loss: str = 'logistic', seed: int = 0) -> baselines.Pool:
       num_scores=3 if loss == 'softmax' else 1,
       penalize_intercept=loss == 'squared_hinge',
   )
-  return baselines.Pool(objective=own, inputs=inputs, labels=labels)
+  return points.Pool(objective=own, inputs=inputs, labels=labels)
 
 
-def masks(num: int, seed: int, own: baselines.Pool) -> np.ndarray:
+def masks(num: int, seed: int, own: points.Pool) -> np.ndarray:
   """Subsets of random sizes from 8 on that hold every class."""
   rng = np.random.default_rng(seed)
   size = rng.integers(8, NUM + 1, num)

@@ -7,16 +7,18 @@ from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
-from jdm.modelpred import baselines
+from jdm.modelpred import config as config_lib
+from jdm.modelpred import fitting
+from jdm.modelpred import points
 from jdm.modelpred import predictor as lib
 from jdm.training import convex
 from tests.modelpred import made_up
 
-_QUICK = lib.Config(width=32, num_steps=600, check_every=200)
+_QUICK = config_lib.Config(width=32, num_steps=600, check_every=200)
 
 
 def _fit(config=_QUICK, loss='logistic'):
-  return lib.fit(
+  return fitting.fit(
       made_up.pool(loss),
       made_up.labels(loss=loss),
       made_up.labels(num=80, seed=2, loss=loss),
@@ -60,7 +62,7 @@ class PredictorTest(parameterized.TestCase):
 
   def test_points_that_no_training_has_seen(self):
     own, new = made_up.pool(), made_up.pool(seed=7)
-    both = baselines.Pool(
+    both = points.Pool(
         objective=own.objective,
         inputs=np.concatenate([own.inputs, new.inputs[:5]]),
         labels=np.concatenate([own.labels, new.labels[:5]]),
@@ -101,9 +103,9 @@ class PredictorTest(parameterized.TestCase):
 
   def test_without_labels(self):
     config = dataclasses.replace(
-        lib.LABEL_FREE, width=32, num_steps=1500, check_every=500
+        config_lib.LABEL_FREE, width=32, num_steps=1500, check_every=500
     )
-    fitted = lib.fit(
+    fitted = fitting.fit(
         made_up.pool(), made_up.labels(num=60), made_up.labels(60, 2), config
     )
     found = fitted.predict(self.test.masks).parameters
@@ -150,7 +152,7 @@ class PredictorTest(parameterized.TestCase):
     self.assertGreater(_r2(found.parameters, test), 0.99)
 
   def test_paper_preset_is_the_released_recipe(self):
-    config = lib.PAPER
+    config = config_lib.PAPER
     self.assertEqual(
         (config.learning_rate, config.batch_size, config.l1, config.l2),
         (1e-4, 32, 0.01, 0.01),
@@ -185,7 +187,7 @@ class ErrorsTest(parameterized.TestCase):
 
   def test_points_of_another_dimension(self):
     own = made_up.pool()
-    wide = baselines.Pool(
+    wide = points.Pool(
         objective=dataclasses.replace(own.objective, num_features=4),
         inputs=np.hstack([own.inputs, own.inputs[:, :1]]),
         labels=own.labels,
@@ -199,13 +201,13 @@ class ErrorsTest(parameterized.TestCase):
         own, objective=dataclasses.replace(own.objective, lam=0.01)
     )
     with self.assertRaisesRegex(ValueError, 'are no minima.*lam=0.01'):
-      lib.fit(other, made_up.labels(), made_up.labels(80, 2), _QUICK)
+      fitting.fit(other, made_up.labels(), made_up.labels(80, 2), _QUICK)
     short = convex.Objective(loss='logistic', lam=1.0, num_features=2)
-    other = baselines.Pool(
+    other = points.Pool(
         objective=short, inputs=own.inputs[:, :2], labels=own.labels
     )
     with self.assertRaisesRegex(ValueError, 'expects 3 parameters.*got 4'):
-      lib.fit(other, made_up.labels(), made_up.labels(80, 2), _QUICK)
+      fitting.fit(other, made_up.labels(), made_up.labels(80, 2), _QUICK)
 
   @parameterized.parameters(
       ({'head': 'pca'}, 'head is one of'),
@@ -214,7 +216,7 @@ class ErrorsTest(parameterized.TestCase):
   )
   def test_config(self, options, words):
     with self.assertRaisesRegex(ValueError, words):
-      lib.Config(**options)
+      config_lib.Config(**options)
 
 
 if __name__ == '__main__':
