@@ -62,8 +62,7 @@ def values(
         label=f'planted: {len(result.poisoned)}',
     )
   axes.set_xscale('log')
-  axes.xaxis.set_major_formatter('{x:.0f}')
-  axes.xaxis.set_minor_formatter('{x:.0f}')
+  canvas.label_powers(axes)
   models = ' on other models' if result.is_cross_fitted else ''
   axes.set_xlabel('examples in the set (log scale)')
   axes.set_ylabel(f'influence within it{models}\n({canvas.units(outcome)})')
@@ -210,7 +209,7 @@ def removal(result: backdoor_lib.Backdoor) -> 'figure_lib.Figure | None':
       f'{one.mean["nothing"][group]:.3f} of {_GROUPS[group]}'
       for group in one.groups
   )
-  axes.set_title(f'Accuracy before: {before}', fontsize=10)
+  figure.suptitle(f'Accuracy before: {before}', fontsize=9)
   return figure
 
 
