@@ -16,7 +16,6 @@ batched retraining of the same sets; a dash means never.
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import glob
 import json
 import os
 import time
@@ -26,7 +25,7 @@ from absl import flags
 import numpy as np
 
 from experiments import binary
-from experiments import fit_modelpred
+from experiments import modelpred_workdir
 from jdm import collection
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
@@ -51,9 +50,9 @@ def main(workdir: str) -> None:
     raise ValueError('--num_heldout must be at least 10, --num_refines 1')
   store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
   pool = collection.pool_of(store)
-  points = fit_modelpred.points(pool)
-  labels = fit_modelpred.read_labels(store)
-  train, val = fit_modelpred.split(labels)
+  points = modelpred_workdir.points(pool)
+  labels = modelpred_workdir.read_labels(store)
+  train, val = modelpred_workdir.split(labels)
   sets = {
       'held_out': _collected(workdir, recipe_lib.heldout(pool), 'heldout'),
       'deletion': _collected(workdir, _deletion(pool), 'deletion'),
@@ -66,7 +65,10 @@ def main(workdir: str) -> None:
       judge.baseline(name, make)
       for name, make in baselines.all_of(points, train, val).items()
   ]
-  for folder in sorted(glob.glob(os.path.join(workdir, 'predictor_*'))):
+  for folder in [
+      modelpred_workdir.predictor_path(workdir, name)
+      for name in modelpred_workdir.predictor_names(workdir)
+  ]:
     rows += judge.predictor(folder)
   if not any(row['is_predictor'] for row in rows):
     raise ValueError(
@@ -102,7 +104,7 @@ def _collected(
       num_models=_NUM_HELDOUT.value,
       progress=binary.Progress(name),
   )
-  return fit_modelpred.read_labels(store)
+  return modelpred_workdir.read_labels(store)
 
 
 def _query_seconds(predict: Callable[..., Any], masks: np.ndarray) -> float:

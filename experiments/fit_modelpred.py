@@ -22,14 +22,12 @@ from absl import flags
 import numpy as np
 
 from experiments import binary
+from experiments import modelpred_workdir
 from experiments import training_flags
 from jdm import collection
 from jdm import recipe as recipe_lib
-from jdm import store as store_lib
 from jdm.modelpred import config as config_lib
 from jdm.modelpred import fitting
-from jdm.modelpred import labels as labels_lib
-from jdm.modelpred import points as points_lib
 from jdm.modelpred import predictor as predictor_lib
 from jdm.training import exact
 
@@ -43,7 +41,6 @@ _STEPS = flags.DEFINE_integer('steps', None, 'Batches; by preset.')
 _SET_FUNCTION = flags.DEFINE_string('set_function', None, 'By preset.')
 _PREDICTOR_SEED = flags.DEFINE_integer('predictor_seed', 0, 'Of the network.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Prints the cost and stops.')
-_VAL_SHARE = 0.2
 
 
 def main(workdir: str) -> None:
@@ -53,7 +50,7 @@ def main(workdir: str) -> None:
   binary.print_estimate(pool, path, _NUM_MODELS.value)
   config = _config()
   name = _NAME.value or _PRESET.value
-  folder = os.path.join(workdir, f'predictor_{name}')
+  folder = modelpred_workdir.predictor_path(workdir, name)
   if os.path.exists(folder):
     raise ValueError(
         f'{folder} is there already; choose another --name, or remove it'
@@ -67,11 +64,11 @@ def main(workdir: str) -> None:
       chunk=_CHUNK.value,
       progress=binary.Progress('training the labels'),
   )
-  labels = read_labels(store)
-  train, val = split(labels)
+  labels = modelpred_workdir.read_labels(store)
+  train, val = modelpred_workdir.split(labels)
   start, cpu = time.perf_counter(), time.process_time()
   fitted = fitting.fit(
-      points(pool),
+      modelpred_workdir.points(pool),
       train,
       val,
       config,
@@ -108,45 +105,6 @@ def recipe() -> recipe_lib.Recipe:
   if flags.FLAGS['dataset'].using_default_value:
     changes['dataset'] = 'breast_cancer'
   return dataclasses.replace(described, **changes)
-
-
-def points(pool: recipe_lib.Pool) -> points_lib.Pool:
-  """The points that sets are made of, and their objective."""
-  dataset = pool.dataset
-  assert dataset is not None  # Made from a recipe.
-  own = recipe_lib.make_objective(
-      recipe_lib.Recipe.from_json(pool.description), dataset
-  )
-  inputs = dataset.train.inputs.reshape(len(dataset.train), -1)
-  return points_lib.Pool(
-      objective=own,
-      inputs=inputs.astype(np.float64),
-      labels=np.asarray(dataset.train.labels),
-  )
-
-
-def read_labels(store: store_lib.OutcomeStore) -> labels_lib.Labels:
-  """All labels of a store, prefixes of a permutation as one group."""
-  rows = store.completed()
-  groups = None
-  if store.recipe['sampler'] == 'permutation_prefixes':
-    ids = rows + store.recipe['first_id']
-    step = store.recipe['sampler_options'].get('step', 1)
-    groups = labels_lib.prefix_groups(ids, store.num_train, step)
-  return labels_lib.make(
-      store.read('masks', rows),
-      store.read('parameters', rows),
-      gradient_norm=store.read(exact.GRADIENT_NORM, rows),
-      groups=groups,
-  )
-
-
-def split(
-    labels: labels_lib.Labels,
-) -> tuple[labels_lib.Labels, labels_lib.Labels]:
-  """Labels to learn from, and those that choose when to stop."""
-  train, val = labels_lib.split(labels, (1 - _VAL_SHARE, _VAL_SHARE))
-  return train, val
 
 
 def _config() -> config_lib.Config:
