@@ -11,6 +11,7 @@
   refine         Newton and gradient steps from a prediction
   certificates   how far a prediction can be from the truth
   baselines      what a predictor has to beat
+  addition       sets with points that no fit has seen
 
 References:
   Zeng et al., `ModelPred: A framework for predicting trained model from

@@ -64,6 +64,14 @@ class ModelpredTest(absltest.TestCase):
       for name in ('default', 'paper_refined'):
         self.assertEqual(rows[name]['certificates_hold'], 1.0)
       self.assertIsNone(rows['exact']['break_even'])
+      for kind in ('addition', 'growth'):
+        self.assertGreater(rows['exact'][f'{kind}_r2'], 1 - 1e-9)
+        self.assertGreater(rows['default_refined'][f'{kind}_r2'], 0.5)
+        self.assertIsNone(rows['ridge_mask'][f'{kind}_r2'])
+        self.assertTrue(np.isfinite(rows['influence'][f'{kind}_nrmse']))
+      self.assertEqual(rows['default']['growth_is_outside'], 1.0)
+      self.assertEqual(rows['default']['held_out_is_outside'], 0.0)
+      self.assertEqual(result['num_new_points'], 57)
       self.assertTrue(os.path.exists(os.path.join(workdir, 'modelpred.png')))
 
 
