@@ -7,6 +7,13 @@ import numpy as np
 
 from jdm.reports import canvas
 
+_KINDS = {
+    'parameter_r2': ('held out', canvas.BLUE, 'o'),
+    'deletion_r2': ('deletion', canvas.GREEN, 's'),
+    'addition_r2': ('new points added', canvas.VERMILION, '^'),
+}
+_LOWEST, _HIGHEST = 1e-6, 30.0  # Of 1 - R2, as drawn.
+
 
 def comparison(rows: Sequence[Mapping[str, Any]]) -> Any:
   """Draws what each predictor leaves unexplained against a query's price.
@@ -39,3 +46,65 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Any:
   axes.set_xlabel('CPU microseconds a set (log scale)')
   axes.set_ylabel('parameters unexplained, 1 - R² (log scale)')
   return figure
+
+
+def study(settings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
+  """Draws 1 - R2 of every predictor and baseline, a panel for each setting.
+
+  Args:
+    settings: rows by setting, with `predictor`, `is_predictor` and, by number,
+      `mean`, `low` and `high` or None: those of `modelpred_study.json`.
+  """
+  columns = min(len(settings), 3)
+  lines = -(-len(settings) // columns)
+  figure = canvas.blank(4.6 * columns, 4.4 * lines)
+  panels = figure.subplots(lines, columns, squeeze=False).ravel()
+  for panel in panels[len(settings) :]:
+    panel.set_visible(False)
+  for number, (axes, (name, rows)) in enumerate(zip(panels, settings.items())):
+    rows = [row for row in rows if row['predictor'] != 'exact'][::-1]
+    for place, (key, (label, colour, marker)) in enumerate(_KINDS.items()):
+      shift = 0.22 * (1 - place)
+      _draw_kind(axes, rows, key, shift, label, colour, marker)
+    axes.set_yticks(range(len(rows)))
+    axes.set_yticklabels(
+        [row['predictor'].replace('_', ' ') for row in rows], fontsize=8
+    )
+    for tick, row in zip(axes.get_yticklabels(), rows):
+      tick.set_fontweight('bold' if row['is_predictor'] else 'normal')
+    axes.set_xscale('log')
+    axes.set_xlim(_LOWEST / 2, _HIGHEST * 2)
+    axes.axvline(1.0, color=canvas.GREY, linewidth=0.8, linestyle='--')
+    axes.grid(axis='x', color=canvas.GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.set_title(name.replace('_', ' '), fontsize=10.5)
+    axes.set_xlabel('parameters unexplained, 1 - R² (log scale)', fontsize=9)
+    if not number:
+      canvas.legend(axes, loc='lower left')
+  return figure
+
+
+def _draw_kind(axes, rows, key, shift, label, colour, marker) -> None:
+  """The means of one kind of sets, with their intervals."""
+  known = [(place, row[key]) for place, row in enumerate(rows) if row.get(key)]
+  heights = [place + shift for place, _ in known]
+
+  def left(value):
+    return np.clip(1 - value, _LOWEST, _HIGHEST)
+
+  axes.plot(
+      [left(one['mean']) for _, one in known],
+      heights,
+      marker,
+      color=colour,
+      markersize=4,
+      label=label,
+  )
+  axes.hlines(
+      heights,
+      [left(one['high']) for _, one in known],
+      [left(one['low']) for _, one in known],
+      color=colour,
+      linewidth=1.2,
+  )
