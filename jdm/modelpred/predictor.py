@@ -189,8 +189,13 @@ def make_network(
     config: how.
     num_outputs: of the head.
     num_train: points of the pool, by which sums are scaled.
+
+  Raises:
+    ValueError: if a depth is asked of a set function that has no choice.
   """
   options: dict[str, Any] = {'width': config.width}
+  if config.depth is not None:
+    options['depth'] = config.depth
   if config.set_function != 'deepsets':
     options['scale'] = float(max(num_train / 2, 1))
   return set_functions.make(config.set_function, num_outputs, **options)

@@ -108,3 +108,58 @@ def _draw_kind(axes, rows, key, shift, label, colour, marker) -> None:
       color=colour,
       linewidth=1.2,
   )
+
+
+def expressivity(rows: Sequence[Mapping[str, Any]]) -> Any:
+  """Draws 1 - R2 over the width of a set function by the largest set.
+
+  Args:
+    rows: with `num_points`, `network`, `width_over_size` and, by `mean`, `low`
+      and `high`, `r2`: those of `expressivity_study.json` of one depth.
+  """
+  figure, axes = canvas.figure_and_axes(4.0)
+  colours = canvas.BLUE, canvas.GREEN, canvas.VERMILION, canvas.SKY
+  styles = {}
+  for row in rows:
+    styles.setdefault(row['num_points'], colours[len(styles) % len(colours)])
+  networks = list(dict.fromkeys(row['network'] for row in rows))
+  for network in networks:
+    for num, colour in styles.items():
+      own = [
+          row
+          for row in rows
+          if (row['network'], row['num_points']) == (network, num)
+      ]
+      mean, low, high = (
+          np.clip([1 - row['r2'][key] for row in own], _LOWEST, _HIGHEST)
+          for key in ('mean', 'low', 'high')
+      )
+      axes.errorbar(
+          [row['width_over_size'] for row in own],
+          mean,
+          yerr=np.abs([mean - high, low - mean]),
+          color=colour,
+          linestyle='-' if network == networks[-1] else '--',
+          marker='o',
+          markersize=3.5,
+          linewidth=1.3,
+          elinewidth=0.8,
+          label=f'{network.replace("_", " ")}, {num} points',
+      )
+  axes.axvline(1.0, color=canvas.GREY, linewidth=1, linestyle=':')
+  axes.annotate(
+      'width = largest set',
+      (1.0, 0.98),
+      xycoords=('data', 'axes fraction'),
+      xytext=(3, 0),
+      textcoords='offset points',
+      va='top',
+      fontsize=8,
+      color=canvas.GREY,
+  )
+  axes.set_xscale('log', base=2)
+  axes.set_yscale('log')
+  axes.set_xlabel('width of the set function / largest set')
+  axes.set_ylabel('parameters unexplained, 1 - R²')
+  canvas.legend(axes, loc='lower left')
+  return figure
