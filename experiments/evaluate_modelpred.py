@@ -53,7 +53,6 @@ _NUM_REFINES = flags.DEFINE_integer(
 )
 _MOST_NEW = 100  # Points of the test split that sets grow by.
 _SHARES = {'addition': 0.5, 'growth': 1.0}  # Of the pool, beside new points.
-_PREFIXES = 'permutation_prefixes'
 _NEED_LABELS = ('mean', 'size_curve', 'ridge_mask', 'ridge_mask_size')
 
 
@@ -67,8 +66,12 @@ def main(workdir: str) -> None:
   labels = modelpred_workdir.read_labels(store)
   train, val = modelpred_workdir.split(labels)
   sets = {
-      'held_out': _collected(workdir, _heldout(pool), 'heldout'),
-      'deletion': _collected(workdir, _deletion(pool), 'deletion'),
+      'held_out': _collected(
+          workdir, modelpred_workdir.heldout(pool), 'heldout'
+      ),
+      'deletion': _collected(
+          workdir, modelpred_workdir.deletion(pool), 'deletion'
+      ),
   }
   new = _new_sets(points, pool)
   exact_seconds = _query_seconds(
@@ -112,8 +115,7 @@ def _new_sets(points: points_lib.Pool, pool: recipe_lib.Pool) -> _NewSets:
   """Retrains sets with half of the test examples as new points."""
   assert pool.dataset is not None  # Made from a recipe.
   test, num_train = pool.dataset.test, len(points.labels)
-  seed = recipe_lib.Recipe.from_json(pool.description).seed
-  order = np.random.default_rng(seed).permutation(len(test))
+  order = np.random.default_rng(pool.seed).permutation(len(test))
   new, rest = order[: len(test) // 2][:_MOST_NEW], order[len(test) // 2 :]
   both = addition.union(points, test.inputs[new], test.labels[new])
   sets = {}
@@ -124,44 +126,10 @@ def _new_sets(points: points_lib.Pool, pool: recipe_lib.Pool) -> _NewSets:
         len(new),
         share=share,
         fewest=min(5, len(new)),
-        seed=len(_SHARES) * seed + number,
+        seed=len(_SHARES) * pool.seed + number,
     )
     sets[kind] = addition.exact(both, drawn)
   return _NewSets(both, sets, test.inputs[rest], test.labels[rest])
-
-
-def _heldout(pool: recipe_lib.Pool) -> recipe_lib.Pool:
-  """Sets drawn as those of the pool, at ids that no fit may use.
-
-  Consecutive prefixes are of one or two permutations and say little; a subset
-  of uniform size is a prefix of a permutation of its own.
-  """
-  recipe = recipe_lib.Recipe.from_json(pool.description)
-  if recipe.sampler != _PREFIXES:
-    return recipe_lib.heldout(pool)
-  recipe = dataclasses.replace(
-      recipe,
-      sampler='uniform_size',
-      sampler_options={'min_size': recipe.sampler_options.get('step', 1)},
-      first_id=recipe_lib.HELDOUT_FIRST_ID,
-  )
-  return recipe_lib.build(recipe, dataset=pool.dataset)
-
-
-def _deletion(pool: recipe_lib.Pool) -> recipe_lib.Pool:
-  """Sets of half of all points or more, at ids of their own."""
-  num_train = pool.trainer.num_train
-  recipe = recipe_lib.Recipe.from_json(pool.description)
-  recipe = dataclasses.replace(
-      recipe,
-      sampler='uniform_size',
-      sampler_options={
-          'min_size': num_train // 2,
-          'max_size': num_train - 1,
-      },
-      first_id=recipe_lib.HELDOUT_FIRST_ID + 2**29,
-  )
-  return recipe_lib.build(recipe, dataset=pool.dataset)
 
 
 def _collected(

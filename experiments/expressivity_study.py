@@ -13,13 +13,13 @@ what is compared is what they can express, and learn, not the released training.
                  side, no biases, sum pooling
   deepsets_plus  signed features, mean and sum pooling, sizes of set and classes
 
-What theory says: a sum over points of width w, then any continuous function,
-represents every continuous function of sets of at most w numbers, and for some
-functions no smaller w does (Wagstaff et al. 2019, theorems 4.1 and 4.3; of
-points that are vectors, w >= the largest set size is necessary too). Parameters
-are no such function: argmin F_S depends on S through sums of smooth gradients,
-and heavy penalties make few directions of these count, so that w far below |S|
-may do. ModelPred states theorems of its own on this, which are not known to us.
+What theory says: for a sum over points followed by a function to represent
+every continuous function of sets of up to n points, the sum has to be at least
+n numbers wide (Wagstaff et al. 2019, section 4: n are enough where points are
+numbers, and there are functions for which fewer are not). That speaks of the
+worst function. Parameters are no such: argmin F_S depends on S through a sum of
+smooth gradients, so that a width far below |S| may approximate it. ModelPred
+states theorems of its own on this; we know of them by its abstract only.
 
 Each seed has its own points, sets and network. What is there is not done again.
 Writes `expressivity_study.json`, `.md` and a picture: means over seeds with
@@ -30,67 +30,24 @@ References:
   <https://arxiv.org/abs/1901.09006>`_, ICML 2019.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-import dataclasses
-import functools
+from collections.abc import Sequence
 import json
 import os
-import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags
-import jax
-import numpy as np
 
 from experiments import binary
+from experiments import expressivity_cases
 from experiments import modelpred_tables
-from jdm import datasets
-from jdm.modelpred import config as config_lib
-from jdm.modelpred import evaluation
-from jdm.modelpred import fitting
-from jdm.modelpred import labels as labels_lib
-from jdm.modelpred import points as points_lib
 from jdm.reports import canvas
 from jdm.reports import modelpred_plots
 from jdm.reports import tables
-from jdm.training import convex
-
-NETWORKS = {
-    'deepsets': {'set_function': 'deepsets', 'features': 'plain'},
-    'deepsets_plus': {'set_function': 'deepsets_plus', 'features': 'signed'},
-}
-WIDTHS = (4, 8, 16, 32, 64, 128, 256)
-DEPTHS = (1, 2)
-_DEPTH = 3  # Of the curves over widths.
-_DEPTH_WIDTH, _DEPTH_POINTS = 64, 64  # Where depth is looked at.
-_NUM_VAL = _NUM_TEST = 500
-_SMALLEST = 4
 
 _POINTS = flags.DEFINE_list('num_points', ['32', '64', '128'], 'Of pools.')
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Of everything random.')
 _NUM_LABELS = flags.DEFINE_integer('num_labels', 20_000, 'To learn from.')
 _STEPS = flags.DEFINE_integer('steps', 2000, 'Of each training.')
-
-
-class Case(NamedTuple):
-  """One network on one pool."""
-
-  num_points: int
-  network: str
-  width: int
-  depth: int
-  seed: int
-
-
-class _Data(NamedTuple):
-  """A pool and sets of it."""
-
-  pool: points_lib.Pool
-  train: labels_lib.Labels
-  val: labels_lib.Labels
-  test: labels_lib.Labels
-  inputs: np.ndarray
-  labels: np.ndarray
 
 
 def main(workdir: str) -> None:
@@ -101,110 +58,18 @@ def main(workdir: str) -> None:
   if len(_SEEDS.value) < 2:
     raise ValueError('--seeds are two or more, for intervals')
   found = {}
-  for case in cases([int(n) for n in _POINTS.value], map(int, _SEEDS.value)):
+  cases = expressivity_cases.cases(
+      [int(num) for num in _POINTS.value], [int(seed) for seed in _SEEDS.value]
+  )
+  for case in cases:
     path = os.path.join(workdir, 'rows', f'{"_".join(map(str, case))}.json')
     if not os.path.exists(path):
-      row = _measured(case)
+      row = expressivity_cases.measured(case, _NUM_LABELS.value, _STEPS.value)
       binary.write_json(path, row)
       print(f'{case}: R2 {row["r2"]:.4f}', flush=True)
     with open(path, encoding='utf-8') as file:
       found[case] = json.load(file)
-  _write(workdir, summarized(found))
-
-
-def cases(num_points: Sequence[int], seeds: Any) -> Iterator[Case]:
-  """All of them, those of one pool after another."""
-  for seed in list(seeds):
-    for num in num_points:
-      for network in NETWORKS:
-        for width in WIDTHS:
-          yield Case(num, network, width, _DEPTH, seed)
-        if num == _DEPTH_POINTS:
-          for depth in DEPTHS:
-            yield Case(num, network, _DEPTH_WIDTH, depth, seed)
-
-
-@functools.lru_cache(maxsize=1)
-def _data(num_points: int, seed: int) -> _Data:
-  """The first points of a split, and exact labels of random subsets."""
-  source = datasets.load('breast_cancer', split_seed=seed)
-  inputs = source.train.inputs.astype(np.float64)
-  pool = points_lib.Pool(
-      objective=convex.Objective(
-          loss='logistic', lam=1.0, num_features=inputs.shape[1]
-      ),
-      inputs=inputs[:num_points],
-      labels=np.asarray(source.train.labels[:num_points]),
-  )
-  num = _NUM_LABELS.value + _NUM_VAL + _NUM_TEST
-  rng = np.random.default_rng(seed)
-  sizes = rng.integers(_SMALLEST, num_points + 1, (num, 1))
-  drawn = rng.random((num, num_points)).argsort(axis=1).argsort(axis=1) < sizes
-  drawn = drawn[(drawn @ pool.classes > 0).all(axis=1)]  # Others: no minimum.
-  solution = pool.solve(drawn)
-  kept = np.flatnonzero(solution.converged)
-  whole = labels_lib.make(drawn[kept], solution.parameters[kept])
-  parts = np.split(np.arange(len(whole)), [-_NUM_VAL - _NUM_TEST, -_NUM_TEST])
-  return _Data(
-      pool,
-      *map(whole.take, parts),
-      inputs=source.test.inputs,
-      labels=source.test.labels,
-  )
-
-
-def _measured(case: Case) -> dict[str, Any]:
-  """Trains and scores one network."""
-  data = _data(case.num_points, case.seed)
-  config = config_lib.Config(
-      **NETWORKS[case.network],
-      width=case.width,
-      depth=case.depth,
-      num_steps=_STEPS.value,
-      seed=case.seed,
-  )
-  start = time.process_time()
-  fitted = fitting.fit(data.pool, data.train, data.val, config)
-  seconds = time.process_time() - start
-  some = data.train.take(slice(0, _NUM_TEST))
-  scores = {
-      name: evaluation.evaluate(
-          data.pool.objective,
-          fitted.outputs(labels.masks),
-          labels,
-          data.inputs,
-          data.labels,
-      )
-      for name, labels in (('test', data.test), ('train', some))
-  }
-  jax.clear_caches()  # No program serves a second time.
-  return {
-      **case._asdict(),
-      'r2': scores['test'].parameter_r2,
-      'train_r2': scores['train'].parameter_r2,
-      'test_loss_nrmse': scores['test'].test_loss_nrmse,
-      'num_labels': len(data.train),
-      'cpu_seconds': seconds,
-      'config': dataclasses.asdict(config),
-  }
-
-
-def summarized(found: Mapping[Case, Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """Means and intervals over seeds."""
-  groups: dict[tuple[Any, ...], list[Any]] = {}
-  for case, row in found.items():
-    groups.setdefault(tuple(case[:-1]), []).append(row)
-  return [
-      {
-          **dict(zip(Case._fields, group)),
-          'width_over_size': group[2] / group[0],
-          **{
-              key: modelpred_tables.summary([row[key] for row in rows])
-              for key in ('r2', 'train_r2', 'test_loss_nrmse', 'cpu_seconds')
-          },
-      }
-      for group, rows in groups.items()
-  ]
+  _write(workdir, expressivity_cases.summarized(found))
 
 
 def _write(workdir: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -231,7 +96,7 @@ def _write(workdir: str, rows: Sequence[dict[str, Any]]) -> None:
       for row in rows
   ]
   canvas.write(f'{path}.md', (_ABOUT + tables.markdown(shown)).encode())
-  curves = [row for row in rows if row['depth'] == _DEPTH]
+  curves = [row for row in rows if row['depth'] == expressivity_cases.DEPTH]
   canvas.save(modelpred_plots.expressivity(curves), f'{path}.png')
   print(tables.text(shown))
 

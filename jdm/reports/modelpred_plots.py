@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jdm import intervals
 from jdm.reports import canvas
 
 _KINDS = {
@@ -51,9 +52,12 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Any:
 def study(settings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
   """Draws 1 - R2 of every predictor and baseline, a panel for each setting.
 
+  Dots are means, and bars 95 % intervals of Student's t, of log(1 - R2) over
+  seeds.
+
   Args:
     settings: rows by setting, with `predictor`, `is_predictor` and, by number,
-      `mean`, `low` and `high` or None: those of `modelpred_study.json`.
+      the `values` of seeds or None: those of `modelpred_study.json`.
   """
   columns = min(len(settings), 3)
   lines = -(-len(settings) // columns)
@@ -61,7 +65,7 @@ def study(settings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
   panels = figure.subplots(lines, columns, squeeze=False).ravel()
   for panel in panels[len(settings) :]:
     panel.set_visible(False)
-  for number, (axes, (name, rows)) in enumerate(zip(panels, settings.items())):
+  for axes, (name, rows) in zip(panels, settings.items()):
     rows = [row for row in rows if row['predictor'] != 'exact'][::-1]
     for place, (key, (label, colour, marker)) in enumerate(_KINDS.items()):
       shift = 0.22 * (1 - place)
@@ -80,8 +84,8 @@ def study(settings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
     axes.spines[['top', 'right']].set_visible(False)
     axes.set_title(name.replace('_', ' '), fontsize=10.5)
     axes.set_xlabel('parameters unexplained, 1 - R² (log scale)', fontsize=9)
-    if not number:
-      canvas.legend(axes, loc='lower left')
+  handles = panels[0].get_legend_handles_labels()
+  figure.legend(*handles, loc='outside upper center', ncols=3, frameon=False)
   return figure
 
 
@@ -89,25 +93,22 @@ def _draw_kind(axes, rows, key, shift, label, colour, marker) -> None:
   """The means of one kind of sets, with their intervals."""
   known = [(place, row[key]) for place, row in enumerate(rows) if row.get(key)]
   heights = [place + shift for place, _ in known]
-
-  def left(value):
-    return np.clip(1 - value, _LOWEST, _HIGHEST)
-
+  logs = [
+      np.log(np.clip(1 - np.asarray(one['values']), _LOWEST, _HIGHEST))
+      for _, one in known
+  ]
+  ends = np.array([intervals.t_interval(values) for values in logs])
   axes.plot(
-      [left(one['mean']) for _, one in known],
+      [np.exp(values.mean()) for values in logs],
       heights,
       marker,
       color=colour,
       markersize=4,
       label=label,
   )
-  axes.hlines(
-      heights,
-      [left(one['high']) for _, one in known],
-      [left(one['low']) for _, one in known],
-      color=colour,
-      linewidth=1.2,
-  )
+  if len(ends):
+    low, high = np.exp(ends).T
+    axes.hlines(heights, low, high, color=colour, linewidth=1.2)
 
 
 def expressivity(rows: Sequence[Mapping[str, Any]]) -> Any:

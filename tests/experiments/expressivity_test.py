@@ -8,7 +8,7 @@ import tempfile
 
 from absl.testing import absltest
 
-from experiments import expressivity_study as study
+from experiments import expressivity_cases as study
 from jdm.reports import canvas
 from jdm.reports import modelpred_plots
 
@@ -41,10 +41,11 @@ class ExpressivityTest(absltest.TestCase):
   def test_a_small_run(self):
     with tempfile.TemporaryDirectory() as workdir:
       code = (
-          'from experiments import expressivity_study as s, binary;'
+          'from experiments import binary, expressivity_study;'
+          'from experiments import expressivity_cases as s;'
           's.WIDTHS = (8,); s.DEPTHS = ();'
           's.NETWORKS = {"deepsets_plus": s.NETWORKS["deepsets_plus"]};'
-          'binary.run(s.main)'
+          'binary.run(expressivity_study.main)'
       )
       command = [
           sys.executable,

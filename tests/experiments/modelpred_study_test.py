@@ -8,7 +8,7 @@ from unittest import mock
 
 from absl.testing import absltest
 
-from experiments import modelpred_study as study
+from experiments import modelpred_steps
 from experiments import modelpred_tables
 from jdm import provenance
 from jdm.reports import canvas
@@ -40,7 +40,9 @@ class ModelpredStudyTest(absltest.TestCase):
 
   def test_commands(self):
     folder = self.create_tempdir().full_path
-    steps = list(study.steps_of(folder, study.SETTINGS['mnist_head'], 2))
+    steps = list(
+        modelpred_steps.steps(folder, modelpred_steps.SETTINGS['mnist_head'], 2)
+    )
     self.assertEqual(
         [step.binary for step in steps],
         ['fit_modelpred', 'fit_modelpred', 'evaluate_modelpred'],
@@ -73,16 +75,13 @@ class ModelpredStudyTest(absltest.TestCase):
     self.assertTrue(goals['default', 'R2'])
     self.assertFalse(goals['default', 'deletion R2'])
     self.assertFalse(goals['default_refined', 'R2'])
-    self.assertFalse(goals['default', 'bounds hold'])
-    with (
-        mock.patch.object(provenance, 'commit', lambda: 'it'),
-        mock.patch.object(study, '_setting', study.SETTINGS.get),
-        mock.patch.object(study, '_SEEDS', mock.Mock(value=['0', '1', '2'])),
-    ):
-      study.write(workdir, found)
+    self.assertFalse(goals['each, refined or not', 'bounds that hold'])
+    about = {'breast_cancer': {'num_models': 10_000}}
+    with mock.patch.object(provenance, 'commit', lambda: 'it'):
+      modelpred_tables.write(workdir, found, about, ['0', '1', '2'])
     with open(os.path.join(workdir, 'modelpred_study.md')) as file:
       page = file.read()
-    self.assertIn('| 0.9300 ± 0.0248 |', page)
+    self.assertIn('| 0.930 ± 0.025 |', page)
     with open(os.path.join(workdir, 'modelpred_study.json')) as file:
       kept = json.load(file)
     self.assertLen(kept['rows']['breast_cancer'], 2)
@@ -92,7 +91,7 @@ class ModelpredStudyTest(absltest.TestCase):
     row = {
         'predictor': 'default',
         'is_predictor': True,
-        'parameter_r2': {'mean': 0.9, 'low': 0.8, 'high': 1.01},
+        'parameter_r2': {'values': [0.9, 0.8, 0.95]},
         'addition_r2': None,
     }
     settings = {f'setting_{number}': [row] for number in range(4)}
