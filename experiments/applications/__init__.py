@@ -9,6 +9,7 @@ import types
 
 from experiments.applications import backdoor
 from experiments.applications import brittleness
+from experiments.applications import calibration
 from experiments.applications import comparison
 from experiments.applications import counterfactuals
 from experiments.applications import embeddings
@@ -17,6 +18,8 @@ from experiments.applications import leakage
 from experiments.applications import memorization
 from experiments.applications import mislabels
 from experiments.applications import pool_design
+from experiments.applications import predicted_memorization
+from experiments.applications import predicted_selection
 from experiments.applications import selection
 from experiments.applications import similarity
 from experiments.applications import unlearning
@@ -25,6 +28,7 @@ from experiments.applications import valuation
 COMMANDS: Mapping[str, types.ModuleType] = {
     'backdoor': backdoor,
     'brittleness': brittleness,
+    'calibration': calibration,
     'comparison': comparison,
     'counterfactuals': counterfactuals,
     'embeddings': embeddings,
@@ -33,6 +37,8 @@ COMMANDS: Mapping[str, types.ModuleType] = {
     'memorization': memorization,
     'mislabels': mislabels,
     'pool_design': pool_design,
+    'predicted_memorization': predicted_memorization,
+    'predicted_selection': predicted_selection,
     'selection': selection,
     'similarity': similarity,
     'unlearning': unlearning,

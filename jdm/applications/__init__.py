@@ -10,6 +10,7 @@ from typing import Any
 
 from jdm.applications import backdoor
 from jdm.applications import brittleness
+from jdm.applications import calibration
 from jdm.applications import comparison
 from jdm.applications import counterfactuals
 from jdm.applications import embeddings
@@ -18,6 +19,8 @@ from jdm.applications import leakage
 from jdm.applications import memorization
 from jdm.applications import mislabels
 from jdm.applications import pool_design
+from jdm.applications import predicted_memorization
+from jdm.applications import predicted_selection
 from jdm.applications import selection
 from jdm.applications import similarity
 from jdm.applications import unlearning
@@ -26,6 +29,7 @@ from jdm.applications import valuation
 APPLICATIONS: Mapping[str, Callable[..., Any]] = {
     'backdoor': backdoor.backdoor,
     'brittleness': brittleness.brittleness,
+    'calibration': calibration.calibration,
     'comparison': comparison.comparison,
     'counterfactuals': counterfactuals.counterfactuals,
     'embeddings': embeddings.embeddings,
@@ -34,6 +38,8 @@ APPLICATIONS: Mapping[str, Callable[..., Any]] = {
     'memorization': memorization.memorization,
     'mislabels': mislabels.mislabels,
     'pool_design': pool_design.pool_design,
+    'predicted_memorization': predicted_memorization.predicted_memorization,
+    'predicted_selection': predicted_selection.predicted_selection,
     'selection': selection.selection,
     'similarity': similarity.similarity,
     'unlearning': unlearning.unlearning,

@@ -45,10 +45,21 @@ def test_losses(
     inputs: np.ndarray,
     labels: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Mean losses and accuracies on test examples, each `[num_sets]`.
+  """Mean losses and accuracies on test examples, each `[num_sets]`."""
+  losses, right = losses_of_each(own, parameters, inputs, labels)
+  return losses.mean(axis=1), right.mean(axis=1)
+
+
+def losses_of_each(
+    own: convex.Objective,
+    parameters: np.ndarray,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Losses, and whether each is right (0 or 1), both `[num_sets, num_test]`.
 
   Losses are in nats for logistic and softmax, of half squares and squared
-  hinges as trained; accuracies are NaN in regression.
+  hinges as trained; in regression nothing is right or wrong: NaN.
   """
   columns = np.hstack(
       [inputs.reshape(len(inputs), -1), np.ones((len(inputs), 1))]
@@ -58,19 +69,19 @@ def test_losses(
   if own.loss == 'softmax':
     picked = scores[:, np.arange(len(labels)), labels]
     losses = special.logsumexp(scores, axis=2) - picked
-    right = scores.argmax(axis=2) == labels[None]
+    right = (scores.argmax(axis=2) == labels[None]).astype(np.float64)
   elif own.loss == 'half_square':
     losses = 0.5 * (scores[..., 0] - labels[None]) ** 2
     right = np.full(losses.shape, np.nan)
   else:
     signs = (2 * labels - 1)[None] * scores[..., 0]
-    right = signs > 0
+    right = (signs > 0).astype(np.float64)
     losses = (
         np.logaddexp(0, -signs)
         if own.loss == 'logistic'
         else np.maximum(1 - signs, 0) ** 2
     )
-  return losses.mean(axis=1), right.mean(axis=1)
+  return losses, right
 
 
 def evaluate(

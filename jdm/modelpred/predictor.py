@@ -1,5 +1,6 @@
 """A network that maps a training set to the parameters trained on it."""
 
+from collections.abc import Callable
 import dataclasses
 import functools
 import json
@@ -113,6 +114,32 @@ class Predictor:
           " its own pool's points only; fit one with base=None for new points"
       )
     return found + self.base(masks)
+
+  def traced(self) -> Callable[[jax.Array], jax.Array]:
+    """The network on its own pool, as a function that JAX can differentiate.
+
+    Returns:
+      From float32 weights `[num_sets, num_points]` to parameters `[num_sets,
+      num_parameters]`, as `outputs` without checks.
+
+    Raises:
+      ValueError: if the predictor stands on a base, which is no JAX function.
+    """
+    if self.base is not None:
+      raise ValueError(
+          'a predictor that stands on a base has no gradient; fit one with'
+          ' base=None'
+      )
+    points = jnp.asarray(self._features(self.pool))
+    classes = jnp.asarray(self.pool.classes, jnp.float32)
+    network = self.network()
+
+    def call(weights: jax.Array) -> jax.Array:
+      return _outputs(
+          network, self.variables, self.head, points, weights, classes
+      )
+
+    return call
 
   def predict(
       self,
