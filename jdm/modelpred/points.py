@@ -109,7 +109,8 @@ class Pool:
   def initial(self) -> np.ndarray:
     """Where training starts, float64 `[num_parameters]`: 0 if convex."""
     if isinstance(self.objective, perceptron.Objective):
-      return np.asarray(self.objective.initial(), np.float64)
+      with precision.float64():
+        return np.asarray(self.objective.initial())
     return np.zeros(self.objective.num_parameters)
 
   @functools.cached_property

@@ -28,6 +28,7 @@ import functools
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from jdm.training import convex
 
@@ -127,16 +128,15 @@ class Objective:
   def initial(self) -> jax.Array:
     """Where every descent starts, `[num_parameters]`.
 
-    Weights are normal with variance 1 / fan_in, biases 0. Drawn in float32, so
-    that they are the same in any precision.
+    Weights are normal with variance 1 / fan_in, biases 0. Drawn on the host: a
+    compiled program may differ from another in the last bit of a normal, and
+    the start of all models is to be the same.
     """
-    key, parts = jax.random.key(self.init_seed), []
-    for number, (rows, columns) in enumerate(self.shapes):
-      own_key = jax.random.fold_in(key, number)
-      shape = rows - 1, columns
-      drawn = jax.random.normal(own_key, shape, jnp.float32) / (rows - 1) ** 0.5
-      parts += [drawn.ravel(), jnp.zeros(columns, jnp.float32)]
-    return jnp.concatenate(parts).astype(jnp.result_type(float))
+    random, parts = np.random.default_rng(self.init_seed), []
+    for rows, columns in self.shapes:
+      drawn = random.normal(size=(rows - 1, columns)) / np.sqrt(rows - 1)
+      parts += [drawn.ravel(), np.zeros(columns)]
+    return jnp.asarray(np.concatenate(parts))
 
   def scores(self, parameters: jax.Array, columns: jax.Array) -> jax.Array:
     """Scores `[..., num_examples, num_scores]` of examples' columns.
