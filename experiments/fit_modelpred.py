@@ -33,7 +33,6 @@ from jdm import recipe as recipe_lib
 from jdm.modelpred import config as config_lib
 from jdm.modelpred import fitting
 from jdm.modelpred import predictor as predictor_lib
-from jdm.training import exact
 from jdm.training import sgd
 
 _NUM_MODELS = flags.DEFINE_integer('num_models', 10_000, 'Labels to collect.')
