@@ -5,8 +5,9 @@ r"""Scores predictors of trained parameters beside every baseline.
 Retrains `--num_heldout` subsets that no fit has seen, drawn as the pool was
 (ids from 2^30 on: other permutations, where subsets are prefixes), and as many
 deletion sets of at least half of all points; scores every `predictor_NAME` of
-the folder, as it is and after `--num_refines` Newton steps, and all baselines;
-and writes `modelpred.json`, `modelpred.md` and a picture.
+the folder, as it is and after `--num_refines` steps (Newton's; of a perceptron
+those of its training), and all baselines; and writes `modelpred.json`,
+`modelpred.md` and a picture.
 
 Seconds are of the process's CPU time: `fit` with and `label` for making the
 labels that a predictor learns from, `query` for one set. `break_even` is the
@@ -39,14 +40,19 @@ from jdm.reports import tables
 
 _NUM_HELDOUT = flags.DEFINE_integer('num_heldout', 500, 'Sets of each kind.')
 _NUM_REFINES = flags.DEFINE_integer(
-    'num_refines', 1, 'Newton steps of the refined rows.'
+    'num_refines',
+    None,
+    'Steps of the refined rows, and of warm starts of a perceptron: 1 Newton'
+    ' step, or 20 training steps.',
 )
 _NEED_LABELS = ('mean', 'size_curve', 'ridge_mask', 'ridge_mask_size')
+_WARM_RIDGE = '_from_ridge'  # Ends the names of warm starts that need labels.
 
 
 def main(workdir: str) -> None:
   """Retrains what is missing, scores, writes."""
-  if _NUM_HELDOUT.value < 10 or _NUM_REFINES.value < 1:
+  given = _NUM_REFINES.value
+  if _NUM_HELDOUT.value < 10 or (given is not None and given < 1):
     raise ValueError('--num_heldout must be at least 10, --num_refines 1')
   store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
   pool = collection.pool_of(store)
@@ -60,11 +66,10 @@ def main(workdir: str) -> None:
   exact_seconds = _query_seconds(
       baselines.exact(points), sets['held_out'].masks
   )
-  judge = _Judge(points, pool, sets, exact_seconds, len(labels))
-  rows = [
-      judge.baseline(name, make)
-      for name, make in baselines.all_of(points, train, val).items()
-  ]
+  num_refines = given or (1 if points.objective.is_convex else 20)
+  judge = _Judge(points, pool, sets, exact_seconds, len(labels), num_refines)
+  made = baselines.all_of(points, train, val, num_warm_steps=num_refines)
+  rows = [judge.baseline(name, make) for name, make in made.items()]
   for folder in [
       modelpred_workdir.predictor_path(workdir, name)
       for name in modelpred_workdir.predictor_names(workdir)
@@ -118,8 +123,16 @@ def _query_seconds(predict: Callable[..., Any], masks: np.ndarray) -> float:
 class _Judge:
   """Makes the rows of the table."""
 
-  def __init__(self, points, pool, sets, exact_seconds: float, num_labels: int):
-    self.points, self.sets = points, sets
+  def __init__(
+      self,
+      points,
+      pool,
+      sets,
+      exact_seconds: float,
+      num_labels: int,
+      num_refines: int,
+  ):
+    self.points, self.sets, self.num_refines = points, sets, num_refines
     self.test = pool.dataset.test
     self.exact_seconds, self.num_labels = exact_seconds, num_labels
 
@@ -129,9 +142,9 @@ class _Judge:
     """One baseline, made here."""
     start = time.process_time()
     predict = make()
-    return self._row(
-        name, predict, time.process_time() - start, name in _NEED_LABELS, False
-    )
+    seconds = time.process_time() - start
+    needs = name in _NEED_LABELS or name.endswith(_WARM_RIDGE)
+    return self._row(name, predict, seconds, needs, False)
 
   def predictor(self, folder: str) -> list[dict[str, Any]]:
     """A saved predictor, as it is and refined."""
@@ -143,13 +156,15 @@ class _Judge:
 
     def refined(masks):
       start = fitted.outputs(masks)
-      steps = _NUM_REFINES.value
-      return baselines.newton(self.points, steps, lambda _: start)(masks)
+      return baselines.refined(self.points, self.num_refines, lambda _: start)(
+          masks
+      )
 
     rows = [self._row(name, fitted.outputs, seconds, needs, True)]
     rows.append(self._row(f'{name}_refined', refined, seconds, needs, True))
-    for row, steps in zip(rows, (0, _NUM_REFINES.value)):
-      row |= self._certified(fitted, steps)
+    if self.points.objective.is_convex:  # Else there are no certificates.
+      for row, steps in zip(rows, (0, self.num_refines)):
+        row |= self._certified(fitted, steps)
     return rows
 
   def _certified(self, fitted, num_refines: int) -> dict[str, Any]:
@@ -205,6 +220,7 @@ def _write(workdir: str, rows: list[dict[str, Any]], judge: _Judge) -> None:
       'num_labels': judge.num_labels,
       'num_heldout': len(judge.sets['held_out']),
       'objective': dataclasses.asdict(judge.points.objective),
+      'num_refines': judge.num_refines,
   }
   path = os.path.join(workdir, 'modelpred')
   binary.write_json(f'{path}.json', result)
@@ -224,6 +240,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
   return {
       'predictor': row['predictor'],
       'R2': f'{row["parameter_r2"]:.4f}',
+      'score R2': f'{row["score_r2"]:.4f}',
       'loss NRMSE': f'{row["test_loss_nrmse"]:.4f}',
       'Spearman': f'{row["spearman"]:.4f}',
       'accuracy gap': f'{row["accuracy_gap"]:.4f}',

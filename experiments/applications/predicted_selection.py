@@ -59,9 +59,10 @@ def run(job: job_lib.Job) -> job_lib.Findings:
     rules[f'{name}: gradient at everything'] = functools.partial(
         _one_shot, pool, fitted, own
     )
-  rules['influence at everything'] = functools.partial(
-      _one_shot, pool, None, own
-  )
+  if pool.objective.is_convex:
+    rules['influence at everything'] = functools.partial(
+        _one_shot, pool, None, own
+    )
   rules['exact greedy'] = functools.partial(
       lib.backward,
       pool,

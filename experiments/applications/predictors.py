@@ -19,7 +19,7 @@ from jdm.modelpred import predictor as predictor_lib
 _NAMES = flags.DEFINE_list(
     'predictors', None, 'Those of WORKDIR/predictor_NAME to use; all.'
 )
-_REFINED = ', one Newton step'
+_REFINED, _TRAINED = ', one Newton step', ', one training step'
 EXACT = 'exact'
 _TIMED = 256  # Sets, of which the time of one is found.
 
@@ -93,7 +93,8 @@ def ways(
     job: whose folder says how long fits took.
     pool: the points.
     loaded: predictors.
-    refined: whether one Newton step from each predictor is a way, too.
+    refined: whether one step from each predictor is a way, too: Newton's, or
+      of training where the objective is not convex.
   """
   masks = _timed_masks(pool)
   exact = _timed(baselines.exact(pool), masks, 0.0)
@@ -104,8 +105,9 @@ def ways(
       fixed += exact.query_seconds * len(job.rows())
     found[name] = _timed(fitted.outputs, masks, fixed)
     if refined:
-      step = baselines.newton(pool, 1, fitted.outputs)
-      found[name + _REFINED] = _timed(step, masks, fixed)
+      words = _REFINED if pool.objective.is_convex else _TRAINED
+      step = baselines.refined(pool, 1, fitted.outputs)
+      found[name + words] = _timed(step, masks, fixed)
   return found
 
 

@@ -66,11 +66,19 @@ def exact(
     inputs: of validation examples, `[num, ...]`.
     labels: `[num]`.
 
+  Raises:
+    ValueError: if the objective is not convex: no one solution has a slope.
+
   References:
     Koh and Liang, `Understanding black-box predictions via influence functions
     <https://arxiv.org/abs/1703.04730>`_, 2017, §2.
   """
   own = pool.objective
+  if not isinstance(own, convex.Objective):
+    raise ValueError(
+        '`mask_gradients.exact` expects a convex objective, got'
+        f' {type(own).__name__}.'
+    )
   parameters = pool.solve(np.asarray(mask)[None]).parameters[0]
   with precision.float64():
     data = convex.examples(pool.inputs, pool.labels)
