@@ -102,7 +102,7 @@ def _one_shot(pool, fitted, own) -> np.ndarray:
   everything = np.ones(len(pool.labels))
   if fitted is None:
     return lib.one_shot(mask_gradients.exact(pool, everything, *own), pool)
-  _, found = mask_gradients.through_predictor(fitted, everything[None], *own)
+  _, found = mask_gradients.through_predictor(fitted, *own)(everything[None])
   return lib.one_shot(found[0], pool)
 
 

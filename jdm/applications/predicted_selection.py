@@ -192,9 +192,11 @@ def backward(
   own = pool.objective
 
   def cost(mask: np.ndarray, trials: np.ndarray) -> np.ndarray:
-    masks = np.repeat(mask[None], len(trials), axis=0)
-    masks[np.arange(len(trials)), trials] = 0
-    return evaluation.test_losses(own, predict(masks), inputs, labels)[0]
+    # Every point has its trial, also one that is gone: one shape, one program.
+    masks = np.repeat(mask[None], len(mask), axis=0)
+    np.fill_diagonal(masks, 0)
+    losses, _ = evaluation.test_losses(own, predict(masks), inputs, labels)
+    return losses[trials]
 
   return _eliminate(pool, cost, step, smallest, progress)
 
@@ -208,12 +210,10 @@ def by_gradient(
     smallest: int = 2,
 ) -> np.ndarray:
   """As `backward`, by the gradient at each set: one query a round, not n."""
+  slopes = mask_gradients.through_predictor(fitted, inputs, labels)
 
   def cost(mask: np.ndarray, trials: np.ndarray) -> np.ndarray:
-    _, found = mask_gradients.through_predictor(
-        fitted, mask[None], inputs, labels
-    )
-    return -found[0][trials]
+    return -slopes(mask[None])[1][0][trials]
 
   return _eliminate(fitted.pool, cost, step, smallest, None)
 

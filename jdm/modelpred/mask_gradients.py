@@ -5,6 +5,8 @@ through a predictor, or at an exact solution by the implicit function theorem
 (which is what influence functions are).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,24 +16,23 @@ from jdm.modelpred import predictor as predictor_lib
 from jdm.solvers import precision
 from jdm.training import convex
 
+Slopes = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
 
 def through_predictor(
-    fitted: predictor_lib.Predictor,
-    masks: np.ndarray,
-    inputs: np.ndarray,
-    labels: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Validation losses of predicted models, and their gradients.
+    fitted: predictor_lib.Predictor, inputs: np.ndarray, labels: np.ndarray
+) -> Slopes:
+  """Makes the function of validation losses of predicted models.
 
   Args:
     fitted: a predictor without a base.
-    masks: `[num_sets, num_points]`, of its pool; any weights from 0 to 1.
     inputs: of validation examples, `[num, ...]`.
     labels: `[num]`.
 
   Returns:
-    Mean losses `[num_sets]`, and their derivatives `[num_sets, num_points]` by
-    the weight of each point: negative where more of the point helps.
+    From masks `[num_sets, num_points]` of its pool, of any weights from 0 to 1,
+    to mean losses `[num_sets]`, and their derivatives `[num_sets, num_points]`
+    by the weight of each point: negative where more of the point helps.
 
   Raises:
     ValueError: if the predictor stands on a base.
@@ -49,8 +50,11 @@ def through_predictor(
 
     return jax.value_and_grad(total, has_aux=True)(weights)
 
-  (_, losses), gradients = both(jnp.asarray(masks, jnp.float32))
-  return np.asarray(losses), np.asarray(gradients)
+  def slopes(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    (_, losses), gradients = both(jnp.asarray(masks, jnp.float32))
+    return np.asarray(losses), np.asarray(gradients)
+
+  return slopes
 
 
 def exact(

@@ -21,6 +21,9 @@ _COLOURS = (
     '#CC79A7',
     '#E69F00',
     canvas.INK,
+    '#994F00',
+    '#5D3A9B',
+    '#40B0A6',
 )
 _MARKERS = 'osD^vP*X'
 
@@ -123,7 +126,8 @@ def selection_curves(
       label='everything',
   )
   axes.set_xlabel('points trained on')
-  axes.set_ylabel('loss on examples that chose nothing')
+  axes.set_yscale('log')
+  axes.set_ylabel('loss on examples that chose nothing\n(log scale)')
   figure.legend(loc='outside upper center', ncols=2, fontsize=8, frameon=False)
   return figure
 

@@ -44,9 +44,8 @@ class MaskGradientsTest(parameterized.TestCase):
         config_lib.Config(width=32, num_steps=600, check_every=200),
     )
     masks = made_up.masks(4, 5, pool).astype(np.float64)
-    losses, gradients = mask_gradients.through_predictor(
-        fitted, masks, inputs, labels
-    )
+    slopes = mask_gradients.through_predictor(fitted, inputs, labels)
+    losses, gradients = slopes(masks)
     expected, _ = evaluation.test_losses(
         pool.objective, fitted.outputs(masks), inputs, labels
     )
@@ -55,15 +54,13 @@ class MaskGradientsTest(parameterized.TestCase):
     for point in (1, 6):
       moved = np.repeat(masks[:1], 2, axis=0)
       moved[:, point] += (-1e-2, 1e-2)
-      ends, _ = mask_gradients.through_predictor(fitted, moved, inputs, labels)
+      ends, _ = slopes(moved)
       self.assertAlmostEqual(
           gradients[0, point], (ends[1] - ends[0]) / 2e-2, delta=2e-4
       )
     # It knows which points help: the slopes are those of exact training.
     everything = np.ones((1, len(pool.labels)))
-    _, own = mask_gradients.through_predictor(
-        fitted, everything, inputs, labels
-    )
+    _, own = slopes(everything)
     exact = mask_gradients.exact(pool, everything[0], inputs, labels)
     self.assertGreater(np.corrcoef(own[0], exact)[0, 1], 0.5)
 
