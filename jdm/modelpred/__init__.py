@@ -9,6 +9,7 @@
   fitting        trains one
   predictor      predicts, is saved and loaded
   refine         Newton and gradient steps from a prediction
+  utilities      what a set is worth, by retraining or by prediction
   certificates   how far a prediction can be from the truth
   baselines      what a predictor has to beat
 

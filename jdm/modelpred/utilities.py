@@ -1,0 +1,209 @@
+"""What a training set is worth: how well the model trained on it does.
+
+A `Utility` is asked for many sets at once, as `analysis.sampled_values` does.
+Where parameters come from is a choice: `retrained` finds the exact minimum of
+each set, `predicted` asks a predictor, and may take Newton steps from there.
+
+Sets without a minimum, which are empty or miss a class, are worth what zero
+parameters are: every score is 0, all classes are as likely as each other. For
+the loss that is minus log 2 for two classes, minus log K for K of softmax;
+minus 1 for the squared hinge, and minus half the mean square of the labels in
+regression. For the accuracy it is the expectation of a guess: 1 / K. Where the
+intercept is penalized only the empty set is without a minimum, by this rule.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdm.modelpred import baselines
+from jdm.modelpred import points as points_lib
+from jdm.modelpred import predictor as predictor_lib
+from jdm.modelpred import refine
+from jdm.solvers import precision
+from jdm.training import convex
+
+MEASURES = ('loss', 'accuracy')
+_AT_ONCE = 1024  # Sets that a prediction is made for.
+# Relative to the gradient at zero: validation losses are then off by 1e-8 or so.
+_TOL = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Utility:
+  """Measures of the models of sets, on given validation examples.
+
+  Attributes:
+    pool: the points that sets are made of.
+    inputs: `[num_val, num_features]`, flattened.
+    labels: `[num_val]`.
+    measures: of `MEASURES`: 'loss' is minus the mean loss (nats for logistic
+      and softmax), 'accuracy' the share of right answers.
+    parameters: from masks to parameters; None trains.
+    num_steps: Newton steps from these parameters.
+  """
+
+  pool: points_lib.Pool
+  inputs: np.ndarray
+  labels: np.ndarray
+  measures: tuple[str, ...] = ('loss',)
+  parameters: baselines.Predict | None = None
+  num_steps: int = 0
+
+  def __post_init__(self):
+    own = self.pool.objective
+    unknown = sorted(set(self.measures) - set(MEASURES))
+    if unknown or not self.measures:
+      raise ValueError(
+          f'utilities measure {MEASURES}, got {list(self.measures)}'
+      )
+    if own.task == 'regression' and 'accuracy' in self.measures:
+      raise ValueError('a regression has no accuracy; measure the loss')
+    if np.ndim(self.inputs) != 2 or np.shape(self.inputs) != (
+        len(self.labels),
+        own.num_features,
+    ):
+      raise ValueError(
+          f'a utility expects inputs [num_val, {own.num_features}] and one of'
+          f' labels for each, got {list(np.shape(self.inputs))} and'
+          f' {list(np.shape(self.labels))}.'
+      )
+
+  def __call__(self, masks: np.ndarray) -> np.ndarray:
+    """Utilities float64 `[num_sets, num_measures]` of bool masks."""
+    masks = np.asarray(masks)
+    found = np.repeat(self.empty[None], len(masks), axis=0)
+    rows = np.flatnonzero(self.has_minimum(masks))
+    # Sets of one size take as many Newton steps: they wait for each other.
+    rows = rows[np.argsort(masks[rows].sum(axis=1), kind='stable')]
+    if rows.size:
+      found[rows] = self._of(masks[rows])
+    return found
+
+  @functools.cached_property
+  def empty(self) -> np.ndarray:
+    """What a set without a minimum is worth, `[num_measures]`."""
+    own = self.pool.objective
+    with precision.float64():
+      columns = convex.examples(self.inputs, self.labels)
+      scores = jnp.zeros((len(self.labels), own.num_scores))
+      loss = convex.LOSSES[own.loss].value(scores, columns.labels)
+      worth = {'loss': -float(jnp.mean(loss))}
+    worth['accuracy'] = 1 / max(own.num_scores, 2)
+    return np.array([worth[name] for name in self.measures])
+
+  def has_minimum(self, masks: np.ndarray) -> np.ndarray:
+    """Which sets have one, bool `[num_sets]`."""
+    own = self.pool
+    if own.objective.penalize_intercept or not own.classes.shape[1]:
+      return np.sum(masks, axis=1) > 0
+    return np.min(masks @ own.classes, axis=1) > 0
+
+  def _of(self, masks: np.ndarray) -> np.ndarray:
+    own, steps = self.pool.objective, self.num_steps
+    with precision.float64():
+      validation = convex.examples(self.inputs, self.labels)
+    predict = self.parameters
+
+    def call(weights, at, data):
+      if predict is None:
+        at = convex.solve(own, weights, data, at, tol=_TOL).parameters
+      elif steps:
+        at = refine.refine(own, at, weights, data, num_steps=steps)
+      return (_read(own, self.measures, at, validation),)
+
+    start = None if predict is None else _predict(predict, masks)
+    return self.pool.in_chunks(call, masks, start)[0]
+
+
+def retrained(
+    pool: points_lib.Pool,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    measures: Sequence[str] = ('loss',),
+) -> Utility:
+  """The utility of the exact minimum of each set.
+
+  Args:
+    pool: what sets are made of.
+    inputs: of validation examples, `[num_val, ...]`.
+    labels: `[num_val]`.
+    measures: of `MEASURES`.
+
+  Raises:
+    ValueError: on unknown measures, or shapes that do not fit.
+  """
+  return Utility(
+      pool=pool,
+      inputs=_flat(inputs),
+      labels=np.asarray(labels),
+      measures=tuple(measures),
+  )
+
+
+def predicted(
+    fitted: predictor_lib.Predictor | baselines.Predict,
+    pool: points_lib.Pool,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    measures: Sequence[str] = ('loss',),
+    *,
+    num_refines: int = 0,
+) -> Utility:
+  """The utility of predicted parameters.
+
+  Args:
+    fitted: a predictor, or one of `baselines`.
+    pool: its points.
+    inputs: of validation examples, `[num_val, ...]`.
+    labels: `[num_val]`.
+    measures: of `MEASURES`.
+    num_refines: Newton steps from the prediction, for every set.
+
+  Raises:
+    ValueError: as `retrained`, or on a negative number of steps.
+  """
+  if num_refines < 0:
+    raise ValueError(f'num_refines must be 0 or more, got {num_refines}')
+  is_network = isinstance(fitted, predictor_lib.Predictor)
+  predict: Any = fitted.outputs if is_network else fitted
+  own = retrained(pool, inputs, labels, measures)
+  return dataclasses.replace(own, parameters=predict, num_steps=num_refines)
+
+
+def _predict(predict: Callable[..., Any], masks: np.ndarray) -> np.ndarray:
+  """Predictions in chunks of one size, so that one program is compiled."""
+  parts = []
+  for start in range(0, len(masks), _AT_ONCE):
+    own = masks[start : start + _AT_ONCE]
+    filled = np.concatenate([own, np.repeat(own[:1], _AT_ONCE - len(own), 0)])
+    parts.append(np.asarray(predict(filled))[: len(own)])
+  return np.concatenate(parts)
+
+
+@functools.partial(jax.jit, static_argnames=('own', 'measures'))
+def _read(
+    own: convex.Objective,
+    measures: tuple[str, ...],
+    parameters: jax.Array,
+    validation: convex.Examples,
+) -> jax.Array:
+  """Measures `[num_sets, num_measures]` of parameters."""
+  scores = own.scores(parameters, validation.columns)
+  labels = jnp.broadcast_to(validation.labels, scores.shape[:-1])
+  found = {'loss': -convex.LOSSES[own.loss].value(scores, labels).mean(axis=1)}
+  if 'accuracy' in measures:
+    logits = own.logits(parameters, validation.columns)
+    found['accuracy'] = jnp.mean(
+        jnp.argmax(logits, axis=-1) == labels, axis=1, dtype=scores.dtype
+    )
+  return jnp.stack([found[name] for name in measures], axis=1)
+
+
+def _flat(inputs: np.ndarray) -> np.ndarray:
+  return np.asarray(inputs, np.float64).reshape(len(inputs), -1)
