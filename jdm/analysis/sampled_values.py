@@ -379,8 +379,10 @@ def _asked_of_prefixes(
 def _first_within(gaps: np.ndarray, tolerance) -> np.ndarray:
   """Place of the first small gap of `[num, places, utilities]`, or places."""
   allowed = np.broadcast_to(np.asarray(tolerance, float), gaps.shape[2])
-  small = (np.abs(gaps) <= allowed[None, None]).all(axis=2)
-  return np.where(small.any(axis=1), small.argmax(axis=1), gaps.shape[1])
+  small = np.all(np.abs(gaps) <= allowed[None, None], axis=2)
+  return np.where(
+      np.any(small, axis=1), np.argmax(small, axis=1), gaps.shape[1]
+  )
 
 
 def _check_orders(num_train, num_orders, first_order, antithetic) -> None:
