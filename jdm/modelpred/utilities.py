@@ -29,7 +29,9 @@ from jdm.solvers import precision
 from jdm.training import convex
 
 MEASURES = ('loss', 'accuracy')
-_AT_ONCE = 1024  # Sets that a prediction is made for.
+# Numbers of sets in one call: few programs to compile, little to fill up.
+_TRAINED_AT_ONCE = (16, 256)
+_PREDICTED_AT_ONCE = (16, 1024)
 # Relative to the gradient at zero: validation losses are then off by 1e-8 or so.
 _TOL = 1e-6
 
@@ -117,8 +119,10 @@ class Utility:
         at = refine.refine(own, at, weights, data, num_steps=steps)
       return (_read(own, self.measures, at, validation),)
 
+    num = len(masks)
+    masks = _filled(masks, _TRAINED_AT_ONCE)
     start = None if predict is None else _predict(predict, masks)
-    return self.pool.in_chunks(call, masks, start)[0]
+    return self.pool.in_chunks(call, masks, start)[0][:num]
 
 
 def retrained(
@@ -178,12 +182,18 @@ def predicted(
 
 def _predict(predict: Callable[..., Any], masks: np.ndarray) -> np.ndarray:
   """Predictions in chunks of one size, so that one program is compiled."""
-  parts = []
-  for start in range(0, len(masks), _AT_ONCE):
-    own = masks[start : start + _AT_ONCE]
-    filled = np.concatenate([own, np.repeat(own[:1], _AT_ONCE - len(own), 0)])
-    parts.append(np.asarray(predict(filled))[: len(own)])
+  parts, most = [], _PREDICTED_AT_ONCE[-1]
+  for start in range(0, len(masks), most):
+    own = masks[start : start + most]
+    found = predict(_filled(own, _PREDICTED_AT_ONCE))
+    parts.append(np.asarray(found)[: len(own)])
   return np.concatenate(parts)
+
+
+def _filled(masks: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+  """Masks filled up with the first one to the next of some numbers."""
+  size = next((size for size in sizes if size >= len(masks)), len(masks))
+  return np.concatenate([masks, np.repeat(masks[:1], size - len(masks), 0)])
 
 
 @functools.partial(jax.jit, static_argnames=('own', 'measures'))
