@@ -121,8 +121,22 @@ class Utility:
 
     num = len(masks)
     masks = _filled(masks, _TRAINED_AT_ONCE)
-    start = None if predict is None else _predict(predict, masks)
+    if predict is None:
+      start = self._near(masks)
+    else:
+      start = _predict(predict, masks)
     return self.pool.in_chunks(call, masks, start)[0][:num]
+
+  def _near(self, masks: np.ndarray) -> np.ndarray:
+    """Where training starts: large sets from the minimum of everything."""
+    is_large = masks.sum(axis=1) >= 0.5 * masks.shape[1]
+    return np.where(is_large[:, None], self._full[None], 0.0)
+
+  @functools.cached_property
+  def _full(self) -> np.ndarray:
+    # Of a number of sets for which there is a program anyway.
+    masks = np.ones((_TRAINED_AT_ONCE[0], len(self.pool.labels)))
+    return self.pool.solve(masks, tol=_TOL).parameters[0]
 
 
 def retrained(
