@@ -8,8 +8,6 @@ from sklearn import metrics
 
 from jdm.analysis import sampled_values
 from jdm.modelpred import baselines
-from jdm.modelpred import config as config_lib
-from jdm.modelpred import fitting
 from jdm.modelpred import utilities
 from tests.modelpred import made_up
 
@@ -79,6 +77,18 @@ class RetrainedTest(parameterized.TestCase):
     # stop a step earlier.
     np.testing.assert_allclose(utility(masks[:5]), whole[:5], atol=1e-7)
 
+  @parameterized.parameters(*utilities.MEASURES)
+  def test_of_each_example(self, measure):
+    pool = made_up.pool()
+    masks = made_up.masks(5, 3, pool)
+    retrain = utilities.retrainer(pool, *_validation(), measure)
+    found = retrain(masks, 2)
+    self.assertEqual(found.shape, (2, len(masks), made_up.NUM))
+    expected = utilities.retrained(pool, *_validation(), (measure,))(masks)
+    np.testing.assert_allclose(found.mean(axis=2)[1], expected[:, 0])
+    with self.assertRaisesRegex(ValueError, 'misses a class'):
+      retrain(np.zeros((1, made_up.NUM), bool), 1)
+
   @parameterized.parameters((('x',), "got .'x'."), ((), 'utilities measure'))
   def test_unknown(self, measures, words):
     with self.assertRaisesRegex(ValueError, words):
@@ -108,24 +118,6 @@ class PredictedTest(parameterized.TestCase):
       utilities.predicted(
           baselines.full(pool), pool, *_validation(), num_refines=-1
       )
-
-  def test_a_network(self):
-    pool, labels = made_up.pool(), made_up.labels()
-    fitted = fitting.fit(
-        pool,
-        labels.take(slice(300)),
-        labels.take(slice(300, None)),
-        config_lib.Config(width=8, num_steps=20),
-    )
-    masks = np.concatenate(
-        [made_up.masks(9, 3, pool), np.zeros((1, made_up.NUM), bool)]
-    )
-    found = utilities.predicted(fitted, pool, *_validation())(masks)
-    again = utilities.predicted(
-        lambda m: fitted.outputs(m), pool, *_validation()
-    )(masks)
-    np.testing.assert_array_equal(found, again)
-    np.testing.assert_allclose(found[-1], -np.log(2))
 
   def test_values_of_the_exact_minimum(self):
     """The two rooms fit together; values add up."""

@@ -114,7 +114,7 @@ def main(path, num_permutations):
   for solver in SOLVERS:
     _, fits, seconds = estimate(data, solver, 2, seed=1)
     rates[solver] = fits / seconds
-  best = max(rates, key=rates.get)
+  best = max(rates, key=lambda solver: rates[solver])
   result, fits, seconds = estimate(data, best, num_permutations, seed=0)
   loop_fits, loop_seconds = bare_loop(data, best, 3, seed=0)
   order = np.argsort(result.indices)

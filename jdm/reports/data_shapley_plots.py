@@ -1,0 +1,67 @@
+"""Pictures of sampled values: how estimators agree, and what retraining says."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jdm.applications import data_shapley as lib
+from jdm.reports import canvas
+from jdm.reports import curve_plots
+from jdm.reports import valuation_plots
+
+if TYPE_CHECKING:
+  from matplotlib import figure as figure_lib
+
+
+def agreement(result: lib.DataShapley) -> 'figure_lib.Figure | None':
+  """Draws the rank correlation of each two ways to value examples.
+
+  Returns:
+    The figure; None with fewer than two ways.
+  """
+  names = list(result.ways())
+  if len(names) < 2:
+    return None
+  table = np.eye(len(names))
+  for pair, score in result.agreement.items():
+    one, two = (names.index(name) for name in pair.split(', '))
+    table[one, two] = table[two, one] = score
+  figure, axes = canvas.figure_and_axes(0.45 * len(names) + 1.6)
+  axes.grid(visible=False)
+  image = axes.imshow(table, vmin=-1, vmax=1, cmap='RdBu')
+  for row in range(len(names)):
+    for column in range(len(names)):
+      score = table[row, column]
+      axes.text(
+          column,
+          row,
+          f'{score:.2f}',
+          ha='center',
+          va='center',
+          fontsize=8,
+          color='white' if abs(score) > 0.6 else canvas.INK,
+      )
+  words = [name.replace('_', ' ') for name in names]
+  axes.set_xticks(range(len(names)), words, rotation=35, ha='right')
+  axes.set_yticks(range(len(names)), words)
+  axes.set_title('how alike two ways rank examples')
+  figure.colorbar(image, label='Spearman correlation', shrink=0.8)
+  return figure
+
+
+def curves(result: lib.DataShapley, mode: str) -> 'figure_lib.Figure | None':
+  """Draws the curves of a mode, 'remove' or 'add'; None if there are none."""
+  found = result.removal if mode == 'remove' else result.addition
+  if found is None:
+    return None
+  titles = {
+      'remove': 'all but the first by value, retrained',
+      'add': 'the first by value alone, retrained',
+  }
+  return curve_plots.curve_lines(
+      found,
+      result.measure,
+      label=valuation_plots.axis_label(result.measure),
+      full=result.full,
+      title=titles[mode],
+  )
