@@ -1,6 +1,7 @@
 """Pictures of sampled values: how estimators agree, and what retraining says."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,10 @@ from jdm.reports import valuation_plots
 
 if TYPE_CHECKING:
   from matplotlib import figure as figure_lib
+
+_COLOURS = (canvas.BLUE, canvas.VERMILION, canvas.GREEN, canvas.SKY, canvas.INK)
+_MARKERS = 'osD^vP*'
+_STYLES = ('-', '--', ':')
 
 
 def agreement(result: lib.DataShapley) -> 'figure_lib.Figure | None':
@@ -65,3 +70,50 @@ def curves(result: lib.DataShapley, mode: str) -> 'figure_lib.Figure | None':
       full=result.full,
       title=titles[mode],
   )
+
+
+def race(
+    rows: Sequence[Mapping[str, Any]], *, ceiling: float
+) -> 'figure_lib.Figure':
+  """Draws how well estimators rank examples against their CPU seconds.
+
+  Args:
+    rows: with `estimator`, `seconds`, `spearman` (with the reference) and its
+      `interval`; those of one estimator are joined.
+    ceiling: what perfect values would reach, given the reference's noise.
+  """
+  figure, axes = canvas.figure_and_axes(4.8, 7.2)
+  names = list(dict.fromkeys(row['estimator'] for row in rows))
+  for place, name in enumerate(names):
+    own = sorted(
+        (row for row in rows if row['estimator'] == name),
+        key=lambda row: row['seconds'],
+    )
+    scores = np.array([row['spearman'] for row in own])
+    low, high = np.array([row['interval'] for row in own]).T
+    axes.errorbar(
+        [max(row['seconds'], 1e-4) for row in own],
+        scores,
+        np.stack([scores - low, high - scores]),
+        color=_COLOURS[place % len(_COLOURS)],
+        marker=_MARKERS[place % len(_MARKERS)],
+        linestyle=_STYLES[place // len(_COLOURS) % len(_STYLES)],
+        markersize=4,
+        linewidth=1.1,
+        elinewidth=0.6,
+        label=name.replace('_', ' '),
+    )
+  axes.axhline(
+      ceiling, color=canvas.INK, linewidth=0.9, linestyle=':', label='ceiling'
+  )
+  axes.set_xscale('log')
+  axes.set_ylim(min(0, axes.get_ylim()[0]), 1)
+  axes.set_xlabel('CPU seconds, labels and fit included (log scale)')
+  axes.set_ylabel('Spearman correlation with the reference')
+  figure.legend(
+      *axes.get_legend_handles_labels(),
+      loc='outside right upper',
+      fontsize=8,
+      frameon=False,
+  )
+  return figure
