@@ -52,7 +52,7 @@ from jdm.modelpred import utilities
 from jdm.reports import canvas
 from jdm.reports import data_shapley_plots
 from jdm.reports import tables
-from jdm.training import convex
+from jdm.training import exact
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,16 @@ SETTINGS: dict[str, Setting] = {
         reference_orders=2000,
         num_orders=256,
         num_guessed_orders=256,
+    ),
+    'digits': Setting(
+        dataset={'name': 'digits'},
+        num_train=200,
+        num_wrong=20,
+        num_components=16,
+        reference_orders=200,
+        num_orders=32,
+        num_guessed_orders=64,
+        num_steps=2000,
     ),
     'fashion': Setting(
         dataset={'name': 'idx'},
@@ -193,9 +203,11 @@ class Study:
     inputs, labels, val_inputs, val_labels = _examples(setting)
     rng = np.random.default_rng(0)
     self.wrong = rng.choice(len(labels), setting.num_wrong, replace=False)
-    labels[self.wrong] = 1 - labels[self.wrong]
-    own = convex.Objective(
-        loss='logistic', lam=setting.lam, num_features=inputs.shape[1]
+    num_classes = int(labels.max()) + 1
+    shift = rng.integers(1, num_classes, setting.num_wrong)
+    labels[self.wrong] = (labels[self.wrong] + shift) % num_classes
+    own = exact.objective(
+        exact.Config(lam=setting.lam), inputs.shape[1], num_classes
     )
     self.pool = points_lib.Pool(objective=own, inputs=inputs, labels=labels)
     self.val = val_inputs, val_labels
@@ -520,7 +532,7 @@ def _reference(study: Study, folder: str) -> Reference:
 
 def _write(
     workdir: str,
-    name: str,
+    setting_name: str,
     study: Study,
     reference: Reference,
     rows: Sequence[Mapping[str, Any]],
@@ -532,7 +544,7 @@ def _write(
     groups.setdefault((row['estimator'], row['budget']), []).append(row)
   means = [_mean(*key, group) for key, group in sorted(groups.items())]
   reached = [_reached(name, means) for name in ESTIMATORS]
-  path = os.path.join(workdir, name)
+  path = os.path.join(workdir, setting_name)
   binary.write_json(
       f'{path}.json',
       {
@@ -549,13 +561,13 @@ def _write(
           'reached': reached,
       },
   )
-  shown = [_shown(row, means) for row in reached]
+  shown = [_shown(row) for row in reached]
   canvas.write(f'{path}.md', tables.markdown(shown).encode())
   canvas.save(
       data_shapley_plots.race(means, ceiling=reference.ceiling()),
       f'{path}.png',
   )
-  print(f'\n{name}: ceiling {reference.ceiling():.3f}')
+  print(f'\n{setting_name}: ceiling {reference.ceiling():.3f}')
   print(tables.text(shown))
 
 
@@ -609,9 +621,8 @@ def _reached(estimator: str, means) -> dict[str, Any]:
   return found
 
 
-def _shown(row: Mapping[str, Any], means) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
   """A row for people."""
-  del means
   best = row['best']
   low, high = best['interval']
   shown = {

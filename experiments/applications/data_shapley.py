@@ -7,13 +7,13 @@ parameters guessed by `WORKDIR/predictor_NAME`. Curves are of exact models,
 measured on the other half.
 """
 
-import os
 import time
 from typing import Any
 
 from absl import flags
 import numpy as np
 
+from experiments import modelpred_workdir
 from experiments.applications import job as job_lib
 from jdm import recipe as recipe_lib
 from jdm.analysis import curves as curves_lib
@@ -109,12 +109,7 @@ def _points(job: job_lib.Job) -> points_lib.Pool:
         ' collect with experiments.fit_modelpred, or run'
         ' --application=valuation, which reads values off the store'
     )
-  train = job.dataset.train
-  return points_lib.Pool(
-      objective=recipe_lib.make_objective(recipe, job.dataset),
-      inputs=train.inputs.reshape(len(train), -1).astype(np.float64),
-      labels=np.asarray(train.labels),
-  )
+  return modelpred_workdir.points(job.pool)
 
 
 def _utility(
@@ -124,7 +119,7 @@ def _utility(
   validation = test.inputs[ids], test.labels[ids], (_MEASURE.value,)
   if _UTILITY.value == 'retrain':
     return utilities.retrained(pool, *validation)
-  path = os.path.join(job.workdir, f'predictor_{_PREDICTOR.value}')
+  path = modelpred_workdir.predictor_path(job.workdir, _PREDICTOR.value)
   fitted = predictor_lib.load(path)
   if len(fitted.pool.labels) != len(pool.labels) or not np.array_equal(
       fitted.pool.labels, pool.labels
