@@ -94,8 +94,8 @@ SETTINGS: dict[str, Setting] = {
         num_train=100,
         num_wrong=10,
         reference_orders=2000,
-        num_orders=256,
-        num_guessed_orders=256,
+        num_orders=1024,
+        num_guessed_orders=2048,
     ),
     'digits': Setting(
         dataset={'name': 'digits'},

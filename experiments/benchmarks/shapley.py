@@ -12,6 +12,12 @@ prefix of an order is one evaluation. Process CPU seconds of one core, compiled
 before; compiling is told apart. Both draw as many permutations, of their own:
 values should differ as their standard errors say, by a root mean square z of
 1. Appends a row to shapley.csv; about two minutes.
+
+Measured, one run each on a shared machine: 27 times as many on 100 points of
+breast cancer (31 parameters) and 18 times on 300; most of it over scikit-learn,
+whose bare loop is 1.1 times as fast as pyDVL. Ten classes of digits (650
+parameters) go the other way: a Newton step then costs a Hessian of 650 x 650
+and the ratio is 0.2; scikit-learn's L-BFGS forms none.
 """
 
 import json

@@ -107,7 +107,9 @@ def race(
       ceiling, color=canvas.INK, linewidth=0.9, linestyle=':', label='ceiling'
   )
   axes.set_xscale('log')
-  axes.set_ylim(min(0, axes.get_ylim()[0]), 1)
+  # Intervals of few seeds may be wider than the picture.
+  lowest = min((row['spearman'] for row in rows), default=0)
+  axes.set_ylim(min(0, lowest - 0.05), 1)
   axes.set_xlabel('CPU seconds, labels and fit included (log scale)')
   axes.set_ylabel('Spearman correlation with the reference')
   figure.legend(
