@@ -23,8 +23,8 @@ from jdm.applications import valuation as valuation_lib
 
 _WHO = 'data_shapley'
 ESTIMATORS = (
-    'shapley',
     'antithetic',
+    'shapley',
     'truncated',
     'beta',
     'banzhaf',
