@@ -12,6 +12,7 @@ from experiments.applications import brittleness
 from experiments.applications import calibration
 from experiments.applications import comparison
 from experiments.applications import counterfactuals
+from experiments.applications import data_shapley
 from experiments.applications import embeddings
 from experiments.applications import group_removal
 from experiments.applications import leakage
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, types.ModuleType] = {
     'calibration': calibration,
     'comparison': comparison,
     'counterfactuals': counterfactuals,
+    'data_shapley': data_shapley,
     'embeddings': embeddings,
     'group_removal': group_removal,
     'leakage': leakage,

@@ -13,6 +13,7 @@ from jdm.applications import brittleness
 from jdm.applications import calibration
 from jdm.applications import comparison
 from jdm.applications import counterfactuals
+from jdm.applications import data_shapley
 from jdm.applications import embeddings
 from jdm.applications import group_removal
 from jdm.applications import leakage
@@ -32,6 +33,7 @@ APPLICATIONS: Mapping[str, Callable[..., Any]] = {
     'calibration': calibration.calibration,
     'comparison': comparison.comparison,
     'counterfactuals': counterfactuals.counterfactuals,
+    'data_shapley': data_shapley.data_shapley,
     'embeddings': embeddings.embeddings,
     'group_removal': group_removal.group_removal,
     'leakage': leakage.leakage,

@@ -9,6 +9,9 @@
   fitting        trains one
   predictor      predicts, is saved and loaded
   refine         Newton, gradient or training steps from a prediction
+  utilities      what a set is worth, by retraining or by prediction
+  ensembles      resamples of the points, draws of Laplace's approximation
+  mask_gradients how a validation loss changes with each point's weight
   certificates   how far a prediction can be from the truth
   baselines      what a predictor has to beat
 
