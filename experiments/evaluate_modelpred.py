@@ -13,8 +13,9 @@ Retrains `--num_heldout` sets of each kind, none of which a fit has seen:
 New points are half of the test split (100 of it at most); the test loss of
 these two kinds is measured on the other half. What learned a number for each
 point of the pool cannot predict them: a dash. Scores every `predictor_NAME` of
-the folder, as it is and after `--num_refines` Newton steps, and all baselines;
-and writes `modelpred.json`, `modelpred.md` and a picture.
+the folder, as it is and after `--num_refines` steps (Newton's; of a perceptron
+those of its training), and all baselines; and writes `modelpred.json`,
+`modelpred.md` and a picture.
 
 Seconds are of the process's CPU time: `fit` with and `label` for making the
 labels that a predictor learns from, `query` for one set. `break_even` is the
@@ -49,16 +50,21 @@ from jdm.reports import tables
 
 _NUM_HELDOUT = flags.DEFINE_integer('num_heldout', 500, 'Sets of each kind.')
 _NUM_REFINES = flags.DEFINE_integer(
-    'num_refines', 1, 'Newton steps of the refined rows.'
+    'num_refines',
+    None,
+    'Steps of the refined rows, and of warm starts of a perceptron: 1 Newton'
+    ' step, or 20 training steps.',
 )
 _MOST_NEW = 100  # Points of the test split that sets grow by.
 _SHARES = {'addition': 0.5, 'growth': 1.0}  # Of the pool, beside new points.
 _NEED_LABELS = ('mean', 'size_curve', 'ridge_mask', 'ridge_mask_size')
+_WARM_RIDGE = '_from_ridge'  # Ends the names of warm starts that need labels.
 
 
 def main(workdir: str) -> None:
   """Retrains what is missing, scores, writes."""
-  if _NUM_HELDOUT.value < 10 or _NUM_REFINES.value < 1:
+  given = _NUM_REFINES.value
+  if _NUM_HELDOUT.value < 10 or (given is not None and given < 1):
     raise ValueError('--num_heldout must be at least 10, --num_refines 1')
   store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
   pool = collection.pool_of(store)
@@ -77,11 +83,16 @@ def main(workdir: str) -> None:
   exact_seconds = _query_seconds(
       baselines.exact(points), sets['held_out'].masks
   )
-  judge = _Judge(points, pool, sets, new, exact_seconds, len(labels))
-  grown = addition.all_of(points, new.both, train, val)
+  num_refines = given or (1 if points.objective.is_convex else 20)
+  num_labels = len(labels)
+  judge = _Judge(
+      points, pool, sets, new, exact_seconds, num_labels, num_refines
+  )
+  options = {'num_warm_steps': num_refines}
+  made = baselines.all_of(points, train, val, **options)
+  grown = addition.all_of(points, new.both, train, val, **options)
   rows = [
-      judge.baseline(name, make, grown.get(name))
-      for name, make in baselines.all_of(points, train, val).items()
+      judge.baseline(name, make, grown.get(name)) for name, make in made.items()
   ]
   for folder in [
       modelpred_workdir.predictor_path(workdir, name)
@@ -158,9 +169,17 @@ class _Judge:
   """Makes the rows of the table."""
 
   def __init__(
-      self, points, pool, sets, new, exact_seconds: float, num_labels: int
+      self,
+      points,
+      pool,
+      sets,
+      new,
+      exact_seconds: float,
+      num_labels: int,
+      num_refines: int,
   ):
     self.points, self.sets, self.new = points, sets, new
+    self.num_refines = num_refines
     self.test = pool.dataset.test
     self.exact_seconds, self.num_labels = exact_seconds, num_labels
 
@@ -175,7 +194,8 @@ class _Judge:
     predict = make()
     seconds = time.process_time() - start
     new = make_new() if make_new else None
-    return self._row(name, predict, new, seconds, name in _NEED_LABELS, False)
+    needs = name in _NEED_LABELS or name.endswith(_WARM_RIDGE)
+    return self._row(name, predict, new, seconds, needs, False)
 
   def predictor(self, folder: str) -> list[dict[str, Any]]:
     """A saved predictor, as it is and refined."""
@@ -194,10 +214,7 @@ class _Judge:
       return fitted.outputs(masks, both)
 
     def refined(pool, start):
-      steps = _NUM_REFINES.value
-      return lambda masks: baselines.newton(
-          pool, steps, lambda _: start(masks)
-      )(masks)
+      return baselines.refined(pool, self.num_refines, start)
 
     rows = [
         self._row(name, fitted.outputs, new, seconds, needs, True),
@@ -210,8 +227,10 @@ class _Judge:
             True,
         ),
     ]
-    for row, steps in zip(rows, (0, _NUM_REFINES.value)):
-      row |= self._certified(fitted, steps) | outside
+    for row, steps in zip(rows, (0, self.num_refines)):
+      row |= outside
+      if self.points.objective.is_convex:  # Else there are no certificates.
+        row |= self._certified(fitted, steps)
     return rows
 
   def _certified(self, fitted, num_refines: int) -> dict[str, Any]:
@@ -287,6 +306,7 @@ def _write(workdir: str, rows: list[dict[str, Any]], judge: _Judge) -> None:
       },
       'num_new_points': len(judge.new.both.labels) - len(judge.points.labels),
       'objective': dataclasses.asdict(judge.points.objective),
+      'num_refines': judge.num_refines,
   }
   path = os.path.join(workdir, 'modelpred')
   binary.write_json(f'{path}.json', result)
@@ -310,6 +330,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
   return {
       'predictor': row['predictor'],
       'R2': f'{row["parameter_r2"]:.4f}',
+      'score R2': f'{row["score_r2"]:.4f}',
       'loss NRMSE': f'{row["test_loss_nrmse"]:.4f}',
       'Spearman': f'{row["spearman"]:.4f}',
       'accuracy gap': f'{row["accuracy_gap"]:.4f}',

@@ -4,10 +4,14 @@ r"""Trains a predictor of trained parameters from training sets (ModelPred).
       --dataset=breast_cancer
   python -m experiments.fit_modelpred --workdir=runs/modelpred \
       --dataset=breast_cancer --preset=paper
+  python -m experiments.fit_modelpred --workdir=runs/modelpred_mlp \
+      --dataset=breast_cancer --num_train=150 --model=mlp \
+      --training=full_batch --num_models=1500 --preset=function
 
 Collects `--num_models` subsets and the exact minimum of each in
-`WORKDIR/store` (a linear model, `--training=exact`; subsets of uniform size
-unless --sampler says otherwise), trains the predictor on four fifths of them,
+`WORKDIR/store` (a linear model, `--training=exact`; or with the flags above the
+end of a perceptron's training; subsets of uniform size unless --sampler says
+otherwise), trains the predictor on four fifths of them,
 stops by the rest, and writes `WORKDIR/predictor_NAME` and `modelpred_fit.json`.
 Nested prefixes of one permutation are never split. `evaluate_modelpred` scores
 all predictors of a folder, with baselines. About 50 seconds on two cores.
@@ -29,7 +33,7 @@ from jdm import recipe as recipe_lib
 from jdm.modelpred import config as config_lib
 from jdm.modelpred import fitting
 from jdm.modelpred import predictor as predictor_lib
-from jdm.training import exact
+from jdm.training import sgd
 
 _NUM_MODELS = flags.DEFINE_integer('num_models', 10_000, 'Labels to collect.')
 _CHUNK = flags.DEFINE_integer('chunk', 512, 'Rows written at once.')
@@ -94,10 +98,10 @@ def main(workdir: str) -> None:
 
 
 def recipe() -> recipe_lib.Recipe:
-  """The recipe that flags describe, exactly trained, of any subset size."""
+  """The recipe that flags describe, not by SGD, of any subset size."""
   described = training_flags.recipe()
   changes: dict[str, Any] = {'outcomes': ('parameters',), 'targets': ('test',)}
-  if not isinstance(described.training, exact.Config):
+  if isinstance(described.training, sgd.Config):
     changes['training'] = training_flags.exact_config()
   if flags.FLAGS['sampler'].using_default_value:
     changes['sampler'] = 'uniform_size'

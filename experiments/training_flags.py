@@ -10,6 +10,7 @@ from jdm.datasets import plants
 from jdm.datasets import tabular
 from jdm.training import convex
 from jdm.training import exact
+from jdm.training import full_batch
 from jdm.training import sgd
 
 _DATASET = flags.DEFINE_string(
@@ -79,18 +80,28 @@ _AUGMENTATIONS = flags.DEFINE_list('augmentations', [], 'flip, translate.')
 _TRAINING = flags.DEFINE_enum(
     'training',
     'sgd',
-    ['sgd', 'exact'],
-    'How models are trained: by SGD, or (--model=linear) to the exact minimum of'
-    ' a convex objective, in float64; flags of SGD then mean nothing.',
+    ['sgd', 'exact', 'full_batch'],
+    'How models are trained: by SGD; or (--model=linear) to the exact minimum of'
+    ' a convex objective, in float64; or (--model=mlp, which then has tanh) by'
+    ' --training_steps of full batches from one initialization, in float64.'
+    ' Other flags of SGD mean nothing for the last two.',
 )
 _LOSS = flags.DEFINE_enum(
     'loss',
     None,
     sorted(convex.LOSSES),
-    'Of --training=exact; by default by the number of classes.',
+    'Of --training=exact and full_batch; by default by the number of classes.',
 )
 _LAM = flags.DEFINE_float(
-    'lam', 1.0, 'Penalty of --training=exact: 1 / C of scikit-learn.'
+    'lam',
+    1.0,
+    'Penalty of --training=exact (1 / C of scikit-learn) and full_batch.',
+)
+_TRAINING_STEPS = flags.DEFINE_integer(
+    'training_steps', 300, 'Full batches of --training=full_batch.'
+)
+_INIT_SEED = flags.DEFINE_integer(
+    'init_seed', 0, 'Of the one initialization of --training=full_batch.'
 )
 _PENALIZE_INTERCEPT = flags.DEFINE_bool(
     'penalize_intercept', None, 'Of --training=exact; as scikit-learn does.'
@@ -114,6 +125,8 @@ def recipe(**changes: Any) -> recipe_lib.Recipe:
   """
   if _TRAINING.value == 'exact':
     return _described(exact_config(), **changes)
+  if _TRAINING.value == 'full_batch':
+    return _described(full_batch_config(), **changes)
   training = dict(recipe_lib.TRAINING_DEFAULTS.get(_MODEL.value, {}))
   if _LEARNING_RATE.value is not None:
     training['learning_rate'] = _LEARNING_RATE.value
@@ -142,6 +155,19 @@ def exact_config() -> exact.Config:
   )
 
 
+def full_batch_config() -> full_batch.Config:
+  """What the flags of --training=full_batch describe."""
+  given = _set(hidden=_widths(), learning_rate=_LEARNING_RATE.value)
+  return full_batch.Config(
+      loss=_LOSS.value,
+      lam=_LAM.value,
+      num_steps=_TRAINING_STEPS.value,
+      momentum=_MOMENTUM.value,
+      init_seed=_INIT_SEED.value,
+      **given,
+  )
+
+
 def min_size() -> int | None:
   """Of --min_size, if it was given."""
   return _MIN_SIZE.value
@@ -166,7 +192,7 @@ def _described(config: Any, **changes: Any) -> recipe_lib.Recipe:
           kinds=_PLANT_KINDS.value,
       ),
       model=_MODEL.value,
-      model_options=_set(hidden=_widths(), random_init=_RANDOM_INIT.value),
+      model_options=_model_options(),
       sampler=_SAMPLER.value,
       sampler_options=_sampler_options(),
       training=config,
@@ -180,8 +206,8 @@ def _described(config: Any, **changes: Any) -> recipe_lib.Recipe:
 
 
 def default_outcomes() -> tuple[str, ...]:
-  """The margins; predictions of a regression; parameters of exact models."""
-  if _TRAINING.value == 'exact':
+  """The margins; predictions of a regression; parameters without SGD."""
+  if _TRAINING.value != 'sgd':
     return ('parameters',)
   if _DATASET.value == 'diabetes':
     return ('prediction', 'squared_error')
@@ -205,6 +231,13 @@ def _widths() -> list[int] | None:
   if not all(width.isdigit() and int(width) > 0 for width in _HIDDEN.value):
     raise ValueError(f'--hidden is a list of widths, got {_HIDDEN.value}')
   return [int(width) for width in _HIDDEN.value]
+
+
+def _model_options() -> dict[str, Any]:
+  options = _set(hidden=_widths(), random_init=_RANDOM_INIT.value)
+  if _TRAINING.value == 'full_batch':
+    options.pop('hidden', None)  # Stands in the training config.
+  return options
 
 
 def _sampler_options() -> dict[str, Any]:

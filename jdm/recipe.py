@@ -22,7 +22,9 @@ from jdm.datasets import dataset as dataset_lib
 from jdm.training import convex
 from jdm.training import ensemble
 from jdm.training import exact
+from jdm.training import full_batch
 from jdm.training import group as group_lib
+from jdm.training import perceptron
 from jdm.training import sgd
 
 # Held-out models follow the pool's ids from here on; retrained counterfactuals
@@ -37,7 +39,11 @@ TRAINING_DEFAULTS: Mapping[str, Mapping[str, float]] = {
     'cnn': {'learning_rate': 0.05, 'weight_decay': 5e-4},
 }
 _SUFFIXES = {'test': '', 'train': '_train'}
-_KIND, _EXACT = 'kind', 'exact'  # Of a stored training; SGD has no kind.
+_KIND = 'kind'  # Of a stored training; SGD has none.
+_KINDS: Mapping[str, Any] = {
+    'exact': exact.Config,
+    'full_batch': full_batch.Config,
+}
 _DEFAULT_GROUP = {'cpu': 16}
 _DEFAULT_GROUP_ON_ACCELERATOR = 256
 
@@ -54,9 +60,10 @@ class Recipe:
     sampler: name of `subsets.SAMPLERS`.
     sampler_options: its options, such as `alpha`.
     training: how each model is trained: by `sgd.Config`, by default with the
-      learning rate and weight decay of `TRAINING_DEFAULTS`, or a 'linear' model
-      to its exact minimum by `exact.Config` (its outcomes are float64, and
-      'gradient_norm' is always among them).
+      learning rate and weight decay of `TRAINING_DEFAULTS`; a 'linear' model to
+      its exact minimum by `exact.Config`; or an 'mlp' (with tanh, of the widths
+      of the config) by `full_batch.Config`, from one initialization. Outcomes
+      of the last two are float64, and 'gradient_norm' is always among them.
     outcomes: names of `outcomes.OUTCOMES`.
     targets: 'test', 'train' or both; outcomes of train targets are stored
       under `NAME_train`.
@@ -75,7 +82,9 @@ class Recipe:
   sampler_options: Mapping[str, Any] = dataclasses.field(
       default_factory=lambda: {'alpha': 0.5}
   )
-  training: sgd.Config | exact.Config = None  # pyrefly: ignore
+  training: sgd.Config | exact.Config | full_batch.Config = (
+      None  # pyrefly: ignore
+  )
   outcomes: Sequence[str] = ('soft_margin',)
   targets: Sequence[str] = ('test',)
   dtype: str = 'float32'
@@ -98,8 +107,13 @@ class Recipe:
     values = dataclasses.asdict(self)
     for name in ('outcomes', 'targets'):
       values[name] = list(values[name])
-    if isinstance(self.training, exact.Config):
-      values['training'][_KIND] = _EXACT
+    if not isinstance(self.training, sgd.Config):
+      values['training'] = {
+          name: list(value) if isinstance(value, tuple) else value
+          for name, value in values['training'].items()
+      }
+      kind = next(n for n, c in _KINDS.items() if type(self.training) is c)
+      values['training'][_KIND] = kind
       return values
     if not isinstance(self.training.optimizer, str):
       raise ValueError(
@@ -117,8 +131,9 @@ class Recipe:
     names = {field.name for field in dataclasses.fields(cls)}
     known = {name: values[name] for name in names if name in values}
     training = dict(known['training'])
-    if training.pop(_KIND, None) == _EXACT:
-      known['training'] = exact.Config(**training)
+    kind = training.pop(_KIND, None)
+    if kind is not None:
+      known['training'] = _KINDS[kind](**training)
     else:
       training['augmentations'] = tuple(training['augmentations'])
       known['training'] = sgd.Config(**training)
@@ -304,7 +319,7 @@ def evaluator(
       stored.
   """
   split = dataset.split(targets)
-  if isinstance(recipe.training, exact.Config):
+  if not isinstance(recipe.training, sgd.Config):
     own = make_objective(recipe, dataset)
     return exact.evaluator(own, compute, split.inputs, split.labels)
   model = make_model(recipe, dataset)
@@ -337,8 +352,8 @@ def make_trainer(
         f' {list(recipe.targets)}'
     )
   num_train = len(dataset.train)
-  if isinstance(recipe.training, exact.Config):
-    return _exact_trainer(recipe, dataset, devices)
+  if not isinstance(recipe.training, sgd.Config):
+    return _objective_trainer(recipe, dataset, devices)
   sizes = _fixed_sizes(recipe, num_train)
   batch_size = recipe.training.batch_size
   if min(sizes, default=num_train) < batch_size:
@@ -374,21 +389,28 @@ def make_trainer(
 
 def make_objective(
     recipe: Recipe, dataset: dataset_lib.Dataset
-) -> convex.Objective:
-  """The objective whose minimum the parameters of a recipe are.
+) -> convex.Objective | perceptron.Objective:
+  """The objective that the parameters of a recipe are determined by.
+
+  They are its minimum (a linear model, trained exactly), or where its descent
+  ends (an mlp, trained by full batches).
 
   Raises:
-    ValueError: if the recipe trains by SGD, another model than the linear one,
-      or with a loss for another task.
+    ValueError: if the recipe trains by SGD, another model, or with a loss for
+      another task.
   """
-  if not isinstance(recipe.training, exact.Config) or recipe.model != 'linear':
-    raise ValueError(
-        'only a linear model has an objective that is minimized exactly'
-        ' (--model=linear --training=exact), got model'
-        f' {recipe.model!r} trained by {type(recipe.training).__module__}'
-    )
-  num_features = int(np.prod(dataset.train.inputs.shape[1:]))
-  return exact.objective(recipe.training, num_features, dataset.num_classes)
+  config = recipe.training
+  shape = int(np.prod(dataset.train.inputs.shape[1:])), dataset.num_classes
+  if isinstance(config, exact.Config) and recipe.model == 'linear':
+    return exact.objective(config, *shape)
+  if isinstance(config, full_batch.Config) and recipe.model == 'mlp':
+    return full_batch.objective(config, *shape)
+  raise ValueError(
+      'only a linear model has an objective that is minimized exactly'
+      ' (--model=linear --training=exact), and only an mlp is trained by full'
+      f' batches (--model=mlp --training=full_batch), got model {recipe.model!r}'
+      f' trained by {type(config).__module__}'
+  )
 
 
 def _training_data(
@@ -401,24 +423,28 @@ def _training_data(
   return sgd.TrainingData(dataset.train.inputs, dataset.train.labels, targets)
 
 
-def _exact_trainer(recipe, dataset, devices) -> ensemble.Trainer:
-  """The program of a convex model; see `make_trainer`."""
+def _objective_trainer(recipe, dataset, devices) -> ensemble.Trainer:
+  """The program of a model that has an objective; see `make_trainer`."""
   own = make_objective(recipe, dataset)
   if recipe.model_options:
     raise ValueError(
-        'an exactly trained model takes no options, got'
+        'an exactly trained model takes no options, and one trained by full'
+        ' batches takes its widths from its training config, got'
         f' {dict(recipe.model_options)}'
     )
   num_train = len(dataset.train)
   outcomes = outcomes_lib.get(recipe.outcomes, dataset.num_classes)
+  if isinstance(own, perceptron.Objective):
+    train_one = full_batch.make_train_one(own, outcomes)
+    num_bytes = full_batch.bytes_of_model(own, num_train)
+  else:
+    train_one = exact.make_train_one(own, recipe.training, outcomes)
+    num_bytes = exact.bytes_of_model(own, num_train)
   return ensemble.Trainer(
-      exact.make_train_one(own, recipe.training, outcomes),
+      train_one,
       exact.float64_data(_training_data(recipe, dataset)),
       num_train,
-      recipe.group
-      or group_lib.size(
-          exact.bytes_of_model(own, num_train), jax.default_backend()
-      ),
+      recipe.group or group_lib.size(num_bytes, jax.default_backend()),
       devices=devices,
       one_capacity=True,
       float64=True,

@@ -9,6 +9,7 @@ Changes of a training set, and what came of them:
 
 Scores of examples, and of pairs of examples:
   semivalues, shapley, knn_shapley  what an example is worth
+  sampled_values      the same, of sets that are chosen for it
   influence           what an example does to a target
   pairs, likeness     pairs by weight, by distance, by what a pool says
   suspects, detection how well a score finds what is known

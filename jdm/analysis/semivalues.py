@@ -40,6 +40,7 @@ class Values:
       over splits. 1 is a perfect ranking, 0 is noise.
     num_models: that the values were estimated from.
     alpha: mean share of the training set in a subset.
+    num_saved: models that a truncated estimate did without.
   """
 
   method: str
@@ -50,6 +51,7 @@ class Values:
   stability: np.ndarray
   num_models: int
   alpha: float
+  num_saved: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,7 +187,7 @@ def regression(
   values = weights(order)
   return Values(
       method=regressor,
-      names=_names(names, utilities.shape[1]),
+      names=checked_names(names, utilities.shape[1]),
       values=values,
       standard_error=np.full(values.shape, np.nan),
       interval=None,
@@ -303,7 +305,7 @@ def estimate(
   stability = [rank_correlation(*pair) for pair in zip(*halves)]
   return Values(
       method=method,
-      names=_names(names, values.shape[1]),
+      names=checked_names(names, values.shape[1]),
       values=values,
       standard_error=standard_error,
       interval=interval,
@@ -388,7 +390,8 @@ def _welch(masks: np.ndarray, utilities: np.ndarray) -> np.ndarray:
   return np.where(known, np.sqrt(variance), np.nan)
 
 
-def _names(names: Sequence[str], num_utilities: int) -> tuple[str, ...]:
+def checked_names(names: Sequence[str], num_utilities: int) -> tuple[str, ...]:
+  """The names, by default numbered; ValueError unless there is one for each."""
   chosen = tuple(names) or tuple(f'utility_{i}' for i in range(num_utilities))
   if len(chosen) != num_utilities:
     raise ValueError(

@@ -1,6 +1,6 @@
 """ModelPred: from a training set to the parameters of the model trained on it.
 
-  points         what sets are made of, the objective, exact solutions
+  points         what sets are made of, the objective, the models of sets
   labels         subsets and the parameters of the models trained on them
   set_functions  neural networks of sets: DeepSets, DeepSets+, Set Transformer
   heads          from what a set function puts out to parameters, and back
@@ -8,7 +8,10 @@
   config         how a predictor is made and trained; named recipes
   fitting        trains one
   predictor      predicts, is saved and loaded
-  refine         Newton and gradient steps from a prediction
+  refine         Newton, gradient or training steps from a prediction
+  utilities      what a set is worth, by retraining or by prediction
+  ensembles      resamples of the points, draws of Laplace's approximation
+  mask_gradients how a validation loss changes with each point's weight
   certificates   how far a prediction can be from the truth
   baselines      what a predictor has to beat
   addition       sets with points that no fit has seen

@@ -13,6 +13,7 @@ import numpy as np
 from jdm.modelpred import baselines
 from jdm.modelpred import labels as labels_lib
 from jdm.modelpred import points
+from jdm.training import convex
 
 
 def union(
@@ -86,7 +87,7 @@ def _ranks(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
 
 
 def exact(both: points.Pool, drawn: np.ndarray) -> labels_lib.Labels:
-  """Exact labels of sets of a union; sets without a minimum are left out.
+  """Labels of sets of a union; sets without a minimum are left out.
 
   Args:
     both: the points.
@@ -94,7 +95,8 @@ def exact(both: points.Pool, drawn: np.ndarray) -> labels_lib.Labels:
   """
   solution = both.solve(drawn)
   kept = solution.converged
-  if not both.objective.penalize_intercept:
+  own = both.objective
+  if isinstance(own, convex.Objective) and not own.penalize_intercept:
     # A free intercept runs away where a class is missing.
     kept = kept & (drawn @ both.classes > 0).all(axis=1)
   return labels_lib.make(
@@ -109,6 +111,8 @@ def all_of(
     both: points.Pool,
     labels: labels_lib.Labels,
     val: labels_lib.Labels,
+    *,
+    num_warm_steps: int = 20,
 ) -> Mapping[str, Callable[[], baselines.Predict]]:
   """Baselines that can predict sets of a union, named as in `baselines`.
 
@@ -117,6 +121,7 @@ def all_of(
     both: `union` of it and new ones.
     labels: of the pool, as predictors learn from.
     val: the same, to choose penalties.
+    num_warm_steps: training steps of a perceptron's warm starts.
   """
 
   def constant(value: np.ndarray) -> baselines.Predict:
@@ -128,15 +133,27 @@ def all_of(
     )
 
   full = constant(pool.full)
-  return {
+  of_all: dict[str, Callable[[], baselines.Predict]] = {
       'mean': lambda: baselines.mean(labels),
       'full_data': lambda: full,
       'size_curve': size_curve,
+  }
+  last = {'exact': lambda: baselines.exact(both)}
+  if not isinstance(pool.objective, convex.Objective):
+    warm = f'warm_{num_warm_steps}_from'
+    return {
+        **of_all,
+        f'{warm}_init': lambda: baselines.refined(both, num_warm_steps),
+        f'{warm}_full': lambda: baselines.refined(both, num_warm_steps, full),
+        **last,
+    }
+  return {
+      **of_all,
       'influence': lambda: baselines.influence(pool, both),
       'newton_1_from_full': lambda: baselines.newton(both, 1, full),
       'newton_2_from_full': lambda: baselines.newton(both, 2, full),
       'newton_1_from_zero': lambda: baselines.newton(both, 1),
-      'exact': lambda: baselines.exact(both),
+      **last,
   }
 
 

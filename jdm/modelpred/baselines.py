@@ -6,6 +6,7 @@ float64 on the host.
 """
 
 from collections.abc import Callable, Mapping
+import functools
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from jdm.modelpred import points
 from jdm.modelpred import refine
 from jdm.solvers import precision
 from jdm.training import convex
+from jdm.training import perceptron
 
 Predict = Callable[[np.ndarray], np.ndarray]
 RIDGE_FEATURES = ('size', 'mask', 'mask_size')
@@ -45,8 +47,8 @@ def influence(pool: points.Pool, both: points.Pool | None = None) -> Predict:
     Koh and Liang, `Understanding black-box predictions via influence functions
     <https://arxiv.org/abs/1703.04730>`_, 2017, §2.
   """
+  own = _convex(pool, 'influence')
   with precision.float64():
-    own = pool.objective
     both = pool if both is None else both
     data = convex.examples(both.inputs, both.labels)
     parameters = jnp.asarray(pool.full)
@@ -68,7 +70,38 @@ def influence(pool: points.Pool, both: points.Pool | None = None) -> Predict:
 def newton(
     pool: points.Pool, num_steps: int, start: Predict | None = None
 ) -> Predict:
-  """Newton steps for each set, from zero or from another prediction."""
+  """Newton steps for each set, from zero or from another prediction.
+
+  Raises:
+    ValueError: if the objective is not convex.
+  """
+  _convex(pool, 'newton')
+  return refined(pool, num_steps, start)
+
+
+def warm_start(
+    pool: points.Pool, num_steps: int, start: Predict | None = None
+) -> Predict:
+  """Training steps for each set, from the initialization or a prediction.
+
+  The same descent as the training of a perceptron, with momentum 0 at first;
+  from the initialization it is that training, cut short.
+
+  Raises:
+    ValueError: if the objective is convex: its exact minimum does not depend on
+      the start (see `newton`).
+  """
+  if not isinstance(pool.objective, perceptron.Objective):
+    raise ValueError(
+        '`warm_start` is of perceptrons; for a convex objective use `newton`'
+    )
+  return refined(pool, num_steps, start)
+
+
+def refined(
+    pool: points.Pool, num_steps: int, start: Predict | None = None
+) -> Predict:
+  """Steps of the objective's own kind: Newton's, or those of training."""
 
   def predict(masks: np.ndarray) -> np.ndarray:
     begin = None if start is None else start(masks)
@@ -81,6 +114,12 @@ def newton(
     return pool.in_chunks(call, masks, begin)[0]
 
   return predict
+
+
+def _convex(pool: points.Pool, who: str) -> convex.Objective:
+  if not isinstance(pool.objective, convex.Objective):
+    raise ValueError(f'`{who}` is for convex objectives only')
+  return pool.objective
 
 
 def exact(pool: points.Pool) -> Predict:
@@ -163,18 +202,50 @@ def ridge(
 
 
 def all_of(
-    pool: points.Pool, labels: labels_lib.Labels, val: labels_lib.Labels
+    pool: points.Pool,
+    labels: labels_lib.Labels,
+    val: labels_lib.Labels,
+    *,
+    num_warm_steps: int = 20,
 ) -> Mapping[str, Callable[[], Predict]]:
-  """Every baseline by name; making one is what is timed as its fit."""
-  return {
+  """Every baseline by name; making one is what is timed as its fit.
+
+  Args:
+    pool: the points and the objective, which decides what is defined.
+    labels: to learn from.
+    val: to choose penalties.
+    num_warm_steps: training steps of a perceptron's warm starts.
+  """
+  of_all: dict[str, Callable[[], Predict]] = {
       'mean': lambda: mean(labels),
       'full_data': lambda: full(pool),
       'size_curve': lambda: ridge(pool, labels, val, 'size'),
       'ridge_mask': lambda: ridge(pool, labels, val, 'mask'),
       'ridge_mask_size': lambda: ridge(pool, labels, val, 'mask_size'),
+  }
+  last = {'exact': lambda: exact(pool)}
+  if isinstance(pool.objective, perceptron.Objective):
+    starts: dict[str, Callable[[], Predict | None]] = {
+        'init': lambda: None,
+        'full': lambda: full(pool),
+        'ridge': lambda: ridge(pool, labels, val),
+    }
+    warm = {
+        f'warm_{num_warm_steps}_from_{name}': functools.partial(
+            _warm, pool, num_warm_steps, make
+        )
+        for name, make in starts.items()
+    }
+    return {**of_all, **warm, **last}
+  return {
+      **of_all,
       'influence': lambda: influence(pool),
       'newton_1_from_full': lambda: newton(pool, 1, full(pool)),
       'newton_2_from_full': lambda: newton(pool, 2, full(pool)),
       'newton_1_from_zero': lambda: newton(pool, 1),
-      'exact': lambda: exact(pool),
+      **last,
   }
+
+
+def _warm(pool, num_steps, make) -> Predict:
+  return warm_start(pool, num_steps, make())

@@ -20,6 +20,10 @@ the distance to the minimum: ||p - t|| <= ||g|| / mu. Which mu is known:
   within ||grad_w F(w, b*(w))|| / lam of its end, and b*(w) moves by at most R
   for a unit of w, R the longest input.
 
+An objective that is not convex (a perceptron) has many minima, and its models are
+where a descent ends: no bound of the distance to it is known, and the norm of
+the gradient, which is not 0 at the truth either, tells little.
+
 All of it is in float64, for the objective as it was optimized.
 
 References:
@@ -35,7 +39,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jdm.modelpred import points
 from jdm.training import convex
+from jdm.training import perceptron
 
 _HALVINGS = 80  # Of the interval that holds the best intercept.
 _LEAST = 1e-300
@@ -49,7 +55,7 @@ class Certificate(NamedTuple):
   Attributes:
     gradient_norm: Euclidean norm of the gradient of F_S.
     decrement: Newton decrement g' H^-1 g: twice what F_S falls by, at second
-      order, to its minimum.
+      order, to its minimum; NaN where the objective is not convex.
     bound: upper bound of the distance to the minimum, all parameters; infinite
       where none is known (see the module).
   """
@@ -61,7 +67,7 @@ class Certificate(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=('objective',))
 def certify(
-    objective: convex.Objective,
+    objective: points.Objective,
     parameters: jax.Array,
     weights: jax.Array,
     data: convex.Examples,
@@ -79,6 +85,9 @@ def certify(
   """
   gradient = objective.gradient(parameters, weights, data)
   norm = jnp.linalg.norm(gradient, axis=1)
+  if isinstance(objective, perceptron.Objective):
+    unknown = jnp.full_like(norm, jnp.inf)
+    return Certificate(norm, jnp.full_like(norm, jnp.nan), unknown)
   # One decomposition for all: on a CPU, XLA may run two batched ones at once,
   # which then wait for each other's threads for ever (seen with jax 0.10.2).
   values, vectors = _eigen(objective, parameters, weights, data)

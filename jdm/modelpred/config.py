@@ -21,9 +21,10 @@ class Config:
     base: 'ridge' adds the network to ridge regression of the mask and size;
       None starts from nothing. A base knows the pool's points only.
     parameter: weight of the parameter error; 0 trains without labels.
-    parameter_kind: of `losses.PARAMETER`.
+    parameter_kind: of `losses.PARAMETER`; 'function' compares scores on the
+      pool, for perceptrons, whose parameters say little of the function.
     local: weight of the local regularization.
-    local_kind: of `losses.LOCAL`.
+    local_kind: of `losses.LOCAL`; 'squared' only, of a perceptron.
     global_: weight of the global (utility) regularization.
     global_kind: of `losses.GLOBAL`.
     label_free: weight of the objective itself, on fresh random subsets, which
@@ -117,4 +118,10 @@ PAPER = Config(
     check_every=500,
 )
 LABEL_FREE = Config(parameter=0.0, label_free=1.0)
-PRESETS = {'default': Config(), 'paper': PAPER, 'label_free': LABEL_FREE}
+FUNCTION = Config(parameter_kind='function')
+PRESETS = {
+    'default': Config(),
+    'paper': PAPER,
+    'label_free': LABEL_FREE,
+    'function': FUNCTION,
+}

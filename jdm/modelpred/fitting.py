@@ -19,9 +19,12 @@ from jdm.modelpred import predictor as predictor_lib
 from jdm.modelpred import set_functions
 from jdm.training import convex
 from jdm.training import exact
+from jdm.training import perceptron
 
 _WHO = 'modelpred.fit'
 _CHECKED = 64  # Labels whose gradients are looked at before training.
+_RETRAINED = 8  # Labels of a perceptron that are trained again instead.
+_SAME = 1e-3  # Of the way from the initialization: labels farther are others.
 _MINIMUM = 1e-3  # Of the gradient at zero: labels above are no minima.
 _FEWEST_SCHEDULED = 20  # Steps; fewer have a constant rate.
 
@@ -37,7 +40,8 @@ def fit(
   """Trains a predictor.
 
   Args:
-    pool: the points, and the objective that labels are the minimum of.
+    pool: the points, and the objective that labels are the minimum of (or of
+      a perceptron, the end of its descent).
     labels: to learn from. Without labels (`Config.needs_labels` False) they
       only give the head its scale: a few hundred do, or those of `val`.
     val: chooses when to stop; never reported on.
@@ -45,8 +49,9 @@ def fit(
     progress: called with steps done and in all.
 
   Raises:
-    ValueError: if masks and points do not fit, or labels are no minima of the
-      objective (other loss, penalty or points).
+    ValueError: if masks and points do not fit, labels are no minima of the
+      objective (other loss, penalty or points; of a perceptron: are not what
+      retraining gives), or a loss is not defined for the objective.
   """
   _check_labels(pool, labels)
   _check_labels(pool, val)
@@ -67,7 +72,7 @@ def fit(
   trainer = _Trainer(pool, config, head, (features - shift[None]) / scale[None])
   variables, history = trainer.run(
       (labels.masks, targets, _based(base, labels)),
-      (val.masks, val_targets),
+      (val.masks, val_targets, _based(base, val)),
       progress,
   )
   sizes = labels.masks.sum(axis=1)
@@ -108,6 +113,9 @@ def _check_labels(pool: points_lib.Pool, labels: labels_lib.Labels) -> None:
         f'`{_WHO}` expects {own.num_parameters} parameters of this objective'
         f' and these points, got {labels.parameters.shape[1]}.'
     )
+  if isinstance(own, perceptron.Objective):
+    _check_retrained(pool, labels)
+    return
   some = labels.take(slice(None, None, max(len(labels) // _CHECKED, 1)))
 
   def call(weights, at, data):
@@ -123,6 +131,23 @@ def _check_labels(pool: points_lib.Pool, labels: labels_lib.Labels) -> None:
         f' objective {own.loss!r} with lam={own.lam}: their gradient is up to'
         f' {norm.max():.3g}, that of zero parameters {scale.max():.3g}. Pass the'
         ' objective and the points that they were trained with.'
+    )
+
+
+def _check_retrained(pool: points_lib.Pool, labels: labels_lib.Labels) -> None:
+  """Trains a few sets again: the gradient at the end of a descent is not 0."""
+  some = labels.take(slice(None, None, -(-len(labels) // _RETRAINED)))
+  again = pool.solve(some.masks).parameters
+  away = np.linalg.norm(again - some.parameters, axis=1)
+  moved = np.linalg.norm(again - pool.initial[None], axis=1)
+  bad = int(np.sum(~(away <= _SAME * moved)))
+  if bad:
+    raise ValueError(
+        f'`{_WHO}`: {bad} of {len(away)} labels looked at are not what training'
+        f' gives again: they are up to {np.max(away):.3g} from it, which is'
+        f' {np.max(moved):.3g} from the initialization. Pass the objective (its'
+        ' loss, penalty, widths, steps and seed) and the points that they were'
+        ' trained with.'
     )
 
 
@@ -158,11 +183,9 @@ class _Trainer:
     weights, targets, base = batch
     if config.parameter or config.local or config.global_:
       found = self.predict(variables, weights)
-      if config.parameter:
-        total += config.parameter * losses.parameter(
-            config.parameter_kind, self.head, found, targets
-        )
       whole, truth = found + base, targets + base
+      if config.parameter:
+        total += config.parameter * self.error(found, targets, base)
       if config.local:
         total += config.local * losses.local(
             config.local_kind, self.own, whole, weights, self.data
@@ -182,6 +205,15 @@ class _Trainer:
       total += config.l1 * absolute + config.l2 * squared
     return total
 
+  def error(self, found, targets, base):
+    """The parameter error of predictions without a base."""
+    kind = self.config.parameter_kind
+    if kind == 'function':
+      found, targets = found + base, targets + base
+    return losses.parameter(
+        kind, self.head, found, targets, self.own, self.data
+    )
+
   def _fresh(self, key):
     """New subsets of uniform size; those without a minimum count nothing."""
     num_train = len(self.points)
@@ -190,6 +222,8 @@ class _Trainer:
         key, jnp.arange(self.config.batch_size), num_train, low
     )
     weights = masks.astype(jnp.float32)
+    if isinstance(self.own, perceptron.Objective):
+      return weights  # Whose descent ends somewhere for any set.
     has = exact.has_minimum(self.own, weights, self.data.labels)
     # Everything stands in for a set without a minimum.
     return jnp.where(has[:, None], weights, 1.0)
@@ -200,7 +234,9 @@ class _Trainer:
     key = jax.random.key(config.seed)
     init_key, run_key = jax.random.split(key)
     weights, targets, base = (jnp.asarray(a, jnp.float32) for a in train)
-    val_weights, val_targets = (jnp.asarray(a, jnp.float32) for a in val)
+    val_weights, val_targets, val_base = (
+        jnp.asarray(a, jnp.float32) for a in val
+    )
     variables = self.network.init(
         init_key, self.points, weights[:1], self.classes
     )['params']
@@ -227,9 +263,7 @@ class _Trainer:
       if not config.needs_labels:
         # Validation by the loss itself: labels are not looked at.
         return losses.objective(self.own, found, val_weights, self.data)
-      return losses.parameter(
-          config.parameter_kind, self.head, found, val_targets
-      )
+      return self.error(found, val_targets, val_base)
 
     best, history, done = (np.inf, variables), [], 0
     while done < config.num_steps:

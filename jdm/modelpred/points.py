@@ -1,4 +1,4 @@
-"""The points that sets are made of, and exact solutions of many sets."""
+"""The points that sets are made of, and the models trained on many sets."""
 
 from collections.abc import Callable
 import dataclasses
@@ -10,7 +10,9 @@ import numpy as np
 
 from jdm.solvers import precision
 from jdm.training import convex
+from jdm.training import perceptron
 
+Objective = convex.Objective | perceptron.Objective
 _AT_ONCE = 256  # Sets in one call of a solver.
 
 
@@ -25,15 +27,16 @@ class Solution(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Pool:
-  """The points that sets are made of, and the objective that is minimized.
+  """The points that sets are made of, and how a set becomes parameters.
 
   Attributes:
-    objective: what the parameters are the minimum of.
+    objective: what the parameters are the minimum of, if it is convex; else
+      where its descent ends.
     inputs: `[num_train, num_features]`, flattened.
     labels: `[num_train]`, int classes or float.
   """
 
-  objective: convex.Objective
+  objective: Objective
   inputs: np.ndarray
   labels: np.ndarray
 
@@ -48,16 +51,21 @@ class Pool:
   def solve(
       self, masks: np.ndarray, start: np.ndarray | None = None, **options: Any
   ) -> Solution:
-    """Exact minima of sets, in chunks; arrays on the host.
+    """Trains the models of sets, in chunks; arrays on the host.
+
+    Exact minima of a convex objective; of a perceptron, the end of its descent.
 
     Args:
       masks: `[num_sets, num_train]`, 0/1 or counts.
-      start: `[num_sets, num_parameters]`.
-      **options: of `convex.solve`.
+      start: `[num_sets, num_parameters]`; `initial` by default.
+      **options: of `convex.solve` or `perceptron.solve`.
     """
 
     def call(weights, begin, data):
-      return convex.solve(self.objective, weights, data, begin, **options)
+      own = self.objective
+      if isinstance(own, perceptron.Objective):
+        return perceptron.solve(own, weights, data, begin, **options)
+      return convex.solve(own, weights, data, begin, **options)
 
     return Solution(*self.in_chunks(call, masks, start))
 
@@ -65,6 +73,8 @@ class Pool:
       self, call: Callable[..., Any], masks: np.ndarray, start: Any = None
   ) -> list[np.ndarray]:
     """Calls `call(weights, start, data)` in float64 for chunks of one size.
+
+    Without a start, it is `initial` for every set.
 
     Returns:
       Its outputs, joined; scalars as the last chunk had them.
@@ -75,7 +85,7 @@ class Pool:
     with precision.float64():
       data = convex.examples(self.inputs, self.labels)
       if start is None:
-        start = np.zeros((len(masks), self.objective.num_parameters))
+        start = np.repeat(self.initial[None], len(masks), axis=0)
       for first in range(0, len(masks), size):
         rows = slice(first, first + size)
         weights, begin = masks[rows], np.asarray(start, np.float64)[rows]
@@ -94,6 +104,14 @@ class Pool:
         np.concatenate(arrays) if arrays[0].ndim else arrays[-1]
         for arrays in zip(*parts)
     ]
+
+  @functools.cached_property
+  def initial(self) -> np.ndarray:
+    """Where training starts, float64 `[num_parameters]`: 0 if convex."""
+    if isinstance(self.objective, perceptron.Objective):
+      with precision.float64():
+        return np.asarray(self.objective.initial())
+    return np.zeros(self.objective.num_parameters)
 
   @functools.cached_property
   def full(self) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A network that maps a training set to the parameters trained on it."""
 
+from collections.abc import Callable
 import dataclasses
 import functools
 import json
@@ -18,6 +19,7 @@ from jdm.modelpred import points as points_lib
 from jdm.modelpred import refine as refine_lib
 from jdm.modelpred import set_functions
 from jdm.training import convex
+from jdm.training import perceptron
 
 _MOST_REFINES = 50
 
@@ -28,10 +30,10 @@ class Prediction(NamedTuple):
   Attributes:
     parameters: float64 `[num_sets, num_parameters]`.
     gradient_norm: `[num_sets]`, of the set's objective there.
-    decrement: `[num_sets]`, Newton decrement.
+    decrement: `[num_sets]`, Newton decrement; NaN of a perceptron.
     bound: `[num_sets]`, upper bound of the distance to the truth; infinite
       where none is known, see `certificates`.
-    num_steps: `[num_sets]`, int, Newton steps taken from the network's output.
+    num_steps: `[num_sets]`, int, steps taken from the network's output.
     is_outside: bool `[num_sets]`, sets smaller or larger than any that the
       predictor was trained on: look at the certificate.
   """
@@ -114,6 +116,32 @@ class Predictor:
       )
     return found + self.base(masks)
 
+  def traced(self) -> Callable[[jax.Array], jax.Array]:
+    """The network on its own pool, as a function that JAX can differentiate.
+
+    Returns:
+      From float32 weights `[num_sets, num_points]` to parameters `[num_sets,
+      num_parameters]`, as `outputs` without checks.
+
+    Raises:
+      ValueError: if the predictor stands on a base, which is no JAX function.
+    """
+    if self.base is not None:
+      raise ValueError(
+          'a predictor that stands on a base has no gradient; fit one with'
+          ' base=None'
+      )
+    points = jnp.asarray(self._features(self.pool))
+    classes = jnp.asarray(self.pool.classes, jnp.float32)
+    network = self.network()
+
+    def call(weights: jax.Array) -> jax.Array:
+      return _outputs(
+          network, self.variables, self.head, points, weights, classes
+      )
+
+    return call
+
   def predict(
       self,
       masks: np.ndarray,
@@ -127,15 +155,22 @@ class Predictor:
     Args:
       masks: `[num_sets, num_points]`, 0/1, or how often each point counts.
       pool: other points than those of the fit.
-      num_refines: Newton steps from the network's output, for every set.
+      num_refines: steps from the network's output, for every set: Newton's, or
+        of a perceptron those of its own training.
       tol: takes further steps, of the sets that need them, until `bound` is at
         most `tol`.
 
     Raises:
       ValueError: if a set is empty or misses a class (and so has no minimum),
-        masks do not fit the points, or points have another dimension.
+        masks do not fit the points, points have another dimension, or `tol` is
+        given for a perceptron, of which no bound is known.
     """
     pool = self.pool if pool is None else pool
+    if tol is not None and not pool.objective.is_convex:
+      raise ValueError(
+          '`predict` takes tol for convex objectives only: no bound of the error'
+          ' of a perceptron is known; pass num_refines instead'
+      )
     masks = _checked_masks(masks, pool)
     parameters = self.outputs(masks, pool)
     if num_refines:
@@ -225,8 +260,10 @@ def _checked_masks(masks: Any, pool: points_lib.Pool) -> np.ndarray:
         f'`predict`: {empty.size} of {len(masks)} sets are empty (number'
         f' {empty[0]} first).'
     )
-  if pool.objective.penalize_intercept or not pool.classes.shape[1]:
-    return masks
+  own = pool.objective
+  is_free = isinstance(own, convex.Objective) and not own.penalize_intercept
+  if not is_free or not pool.classes.shape[1]:
+    return masks  # Every set has its model.
   counts = masks @ pool.classes
   missing = np.flatnonzero((counts == 0).any(axis=1))
   if missing.size:
@@ -239,7 +276,9 @@ def _checked_masks(masks: Any, pool: points_lib.Pool) -> np.ndarray:
   return masks
 
 
-def _without_gauge(own: convex.Objective, parameters: np.ndarray) -> np.ndarray:
+def _without_gauge(
+    own: points_lib.Objective, parameters: np.ndarray
+) -> np.ndarray:
   """Intercepts of softmax sum to 0, as those of the minimum do."""
   if not own.has_gauge:
     return parameters
@@ -302,6 +341,7 @@ def save(path: str, fitted: Predictor) -> None:
   about = {
       'config': dataclasses.asdict(fitted.config),
       'objective': dataclasses.asdict(fitted.pool.objective),
+      'is_convex': fitted.pool.objective.is_convex,
       'num_classes': fitted.num_classes,
       'sizes': list(fitted.sizes),
       'history': [list(look) for look in fitted.history],
@@ -328,8 +368,12 @@ def load(path: str) -> Predictor:
     about = json.load(file)
   with checkpoint.StandardCheckpointer() as reader:
     tree = reader.restore(os.path.join(path, 'arrays'))
+  # What was written before there were perceptrons is convex.
+  kind = (
+      convex.Objective if about.get('is_convex', True) else perceptron.Objective
+  )
   pool = points_lib.Pool(
-      objective=convex.Objective(**about['objective']),
+      objective=kind(**about['objective']),
       inputs=np.asarray(tree['inputs']),
       labels=np.asarray(tree['labels']),
   )

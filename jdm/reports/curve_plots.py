@@ -13,8 +13,16 @@ from jdm.reports import examples as examples_lib
 if TYPE_CHECKING:
   from matplotlib import figure as figure_lib
 
-_COLOURS = (canvas.BLUE, canvas.VERMILION, canvas.GREEN, canvas.SKY, canvas.INK)
-_MARKERS = 'osD^v'
+_COLOURS = (
+    canvas.BLUE,
+    canvas.VERMILION,
+    canvas.GREEN,
+    canvas.SKY,
+    canvas.INK,
+    '#E69F00',
+    '#CC79A7',
+)
+_MARKERS = 'osD^vP*'
 _WORDS = {'remove': 'removed', 'add': 'trained on'}
 
 

@@ -22,6 +22,8 @@ def axis_label(utility: str, outcome: str = '') -> str:
     return 'accuracy (share of targets)'
   if kind == 'recall':
     return f'recall of class {label} (share of its targets)'
+  if kind == 'loss':
+    return 'minus the mean loss'
   return f'mean {canvas.words(outcome)} ({canvas.units(outcome)})'
 
 

@@ -207,6 +207,11 @@ class Objective:
     """Whether one number may be added to all intercepts and change nothing."""
     return self.loss == 'softmax' and not self.penalize_intercept
 
+  @property
+  def is_convex(self) -> bool:
+    """Yes: parameters are the minimum."""
+    return True
+
   def matrix(self, parameters: jax.Array) -> jax.Array:
     """Parameters as `[..., num_features + 1, num_scores]`."""
     shape = (self.num_features + 1, self.num_scores)

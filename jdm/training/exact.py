@@ -14,6 +14,7 @@ import numpy as np
 
 from jdm import outcomes as outcomes_lib
 from jdm.training import convex
+from jdm.training import perceptron
 from jdm.training import sgd
 
 GRADIENT_NORM = 'gradient_norm'
@@ -71,19 +72,7 @@ def objective(
   Raises:
     ValueError: if the loss does not suit the task.
   """
-  by_task = {0: 'half_square', 2: 'logistic'}
-  loss = config.loss or by_task.get(num_classes, 'softmax')
-  fitting = {
-      'binary': num_classes == 2,
-      'classes': num_classes >= 2,
-      'regression': num_classes == 0,
-  }
-  if not fitting[convex.LOSSES[loss].task]:
-    kind = f'{num_classes} classes' if num_classes else 'regression'
-    raise ValueError(
-        f'loss {loss!r} is not for a dataset of {kind}; by default the loss is'
-        f' {by_task.get(num_classes, "softmax")!r} there'
-    )
+  loss = loss_for(config.loss, num_classes)
   penalize = config.penalize_intercept
   return convex.Objective(
       loss=loss,
@@ -94,6 +83,28 @@ def objective(
           loss == 'squared_hinge' if penalize is None else penalize
       ),
   )
+
+
+def loss_for(loss: str | None, num_classes: int) -> str:
+  """The loss for a dataset: the given one, or the default of its task.
+
+  Raises:
+    ValueError: if the given one does not suit the task.
+  """
+  by_task = {0: 'half_square', 2: 'logistic'}
+  default = by_task.get(num_classes, 'softmax')
+  fitting = {
+      'binary': num_classes == 2,
+      'classes': num_classes >= 2,
+      'regression': num_classes == 0,
+  }
+  if loss is not None and not fitting[convex.LOSSES[loss].task]:
+    kind = f'{num_classes} classes' if num_classes else 'regression'
+    raise ValueError(
+        f'loss {loss!r} is not for a dataset of {kind}; by default the loss is'
+        f' {default!r} there'
+    )
+  return loss or default
 
 
 def has_minimum(
@@ -140,17 +151,8 @@ def make_train_one(
 
   def train_one(key, subset_ids, subset_size, data):
     del key
-    is_real = jnp.arange(len(subset_ids)) < subset_size
-    # Ids beyond num_train carry other labels, see `sgd.TrainingData`.
-    num_train = len(data.inputs)
-    examples = subset_ids % num_train
-    weights = jnp.zeros(num_train).at[examples].add(is_real)
-    labels = data.labels[:num_train]
-    if len(data.labels) != num_train:
-      chosen = jnp.where(is_real, data.labels[subset_ids], 0)
-      named = jnp.zeros(num_train, labels.dtype).at[examples].add(chosen)
-      labels = jnp.where(weights > 0, named, labels)
-    shared = convex.Examples(_columns(data.inputs), labels)
+    weights, labels = weigh(subset_ids, subset_size, data)
+    shared = convex.Examples(columns(data.inputs), labels)
     solution = convex.solve(
         own, weights[None], shared, tol=config.tol, max_steps=config.max_steps
     )
@@ -161,19 +163,37 @@ def make_train_one(
     if config.missing_class == 'zero':
       parameters = jnp.where(exists, parameters, 0.0)
       norm = jnp.where(exists, norm, 0.0)
-    read = _read(own, parameters, outcomes, data)
-    return {**read, GRADIENT_NORM: norm}
+    found = read(own, parameters, outcomes, data)
+    return {**found, GRADIENT_NORM: norm}
 
   return train_one
 
 
-def _columns(inputs: jax.Array) -> jax.Array:
+def weigh(
+    subset_ids: jax.Array, subset_size: jax.Array, data: sgd.TrainingData
+) -> tuple[jax.Array, jax.Array]:
+  """Weights and labels, each `[num_train]`, of one subset given by its ids."""
+  is_real = jnp.arange(len(subset_ids)) < subset_size
+  # Ids beyond num_train carry other labels, see `sgd.TrainingData`.
+  num_train = len(data.inputs)
+  examples = subset_ids % num_train
+  weights = jnp.zeros(num_train).at[examples].add(is_real)
+  labels = jnp.asarray(data.labels[:num_train])
+  if len(data.labels) != num_train:
+    chosen = jnp.where(is_real, data.labels[subset_ids], 0)
+    named = jnp.zeros(num_train, labels.dtype).at[examples].add(chosen)
+    labels = jnp.where(weights > 0, named, labels)
+  return weights, labels
+
+
+def columns(inputs: jax.Array) -> jax.Array:
+  """Flattened inputs and a column of ones, `[num, num_features + 1]`."""
   flat = inputs.reshape(len(inputs), -1)
   return jnp.concatenate([flat, jnp.ones((len(flat), 1), flat.dtype)], axis=1)
 
 
-def _read(
-    own: convex.Objective,
+def read(
+    own: convex.Objective | perceptron.Objective,
     parameters: jax.Array,
     outcomes: Mapping[str, outcomes_lib.Outcome],
     data: sgd.TrainingData,
@@ -181,7 +201,7 @@ def _read(
   """All outcomes of one model, by name and suffix; float64."""
   result = {n: parameters for n, o in outcomes.items() if o.of_parameters}
   for suffix, (inputs, labels) in data.targets.items():
-    logits = own.logits(parameters, _columns(jnp.asarray(inputs)))
+    logits = own.logits(parameters, columns(jnp.asarray(inputs)))
     for name, outcome in outcomes.items():
       if not outcome.of_parameters:
         result[name + suffix] = outcome.compute(logits, labels)
@@ -189,7 +209,7 @@ def _read(
 
 
 def evaluator(
-    own: convex.Objective,
+    own: convex.Objective | perceptron.Objective,
     compute: Callable[..., jax.Array],
     inputs: np.ndarray,
     labels: np.ndarray,
@@ -206,15 +226,15 @@ def evaluator(
     A function of parameters `[num_models, num_parameters]` to outcomes
     `[num_models, num_targets, ...]`.
   """
-  columns = _columns(jnp.asarray(inputs))
+  of_targets = columns(jnp.asarray(inputs))
 
   @jax.jit
-  def read(parameters):
+  def evaluate(parameters):
     return jax.vmap(compute, in_axes=(0, None))(
-        own.logits(parameters, columns), labels
+        own.logits(parameters, of_targets), labels
     )
 
-  return read
+  return evaluate
 
 
 def bytes_of_model(own: convex.Objective, num_train: int) -> int:

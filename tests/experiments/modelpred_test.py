@@ -108,6 +108,46 @@ class ModelpredTest(absltest.TestCase):
       self.assertEqual(result['num_new_points'], 57)
       self.assertTrue(os.path.exists(os.path.join(workdir, 'modelpred.png')))
 
+  def test_perceptrons(self):
+    with tempfile.TemporaryDirectory() as workdir:
+      done = run(
+          'fit_modelpred',
+          f'--workdir={workdir}',
+          '--dataset=breast_cancer',
+          '--num_train=40',
+          '--num_models=150',
+          '--min_size=10',
+          '--model=mlp',
+          '--training=full_batch',
+          '--hidden=3',
+          '--training_steps=30',
+          '--preset=function',
+          '--steps=100',
+      )
+      self.assertEqual(done.returncode, 0, done.stderr)
+      self.assertRegex(done.stdout, r'num_parameters +97')
+      done = run(
+          'evaluate_modelpred',
+          f'--workdir={workdir}',
+          '--num_heldout=20',
+          '--num_refines=10',
+      )
+      self.assertEqual(done.returncode, 0, done.stderr)
+      with open(os.path.join(workdir, 'modelpred.json')) as file:
+        result = json.load(file)
+      self.assertEqual(result['objective']['hidden'], [3])
+      self.assertEqual(result['num_refines'], 10)
+      rows = {row['predictor']: row for row in result['rows']}
+      self.assertGreater(rows['exact']['parameter_r2'], 1 - 1e-9)
+      self.assertNotIn('influence', rows)
+      for start in ('init', 'full', 'ridge'):
+        self.assertIn(f'warm_10_from_{start}', rows)
+      for name in ('function', 'function_refined'):
+        self.assertTrue(np.isfinite(rows[name]['score_r2']))
+        self.assertNotIn('certificates_hold', rows[name])
+      warm = rows['warm_10_from_ridge']
+      self.assertGreater(warm['label_cpu_seconds'], 0)
+
 
 if __name__ == '__main__':
   absltest.main()

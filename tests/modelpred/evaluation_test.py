@@ -13,6 +13,16 @@ from jdm.reports import modelpred_plots
 from tests.modelpred import made_up
 
 
+def _score_r2(predicted, truth, inputs):
+  columns = np.hstack([inputs, np.ones((len(inputs), 1))])
+  found, true = (
+      np.stack([columns @ row.reshape(columns.shape[1], -1) for row in rows])
+      for rows in (predicted, truth)
+  )
+  centred = true - true.mean(axis=0)[None]
+  return 1 - np.sum((found - true) ** 2) / np.sum(centred**2)
+
+
 class EvaluationTest(parameterized.TestCase):
 
   @parameterized.parameters(
@@ -31,6 +41,9 @@ class EvaluationTest(parameterized.TestCase):
         1
         - np.sum(noise**2)
         / np.sum((truth.parameters - truth.parameters.mean(axis=0)) ** 2),
+    )
+    self.assertAlmostEqual(
+        found.score_r2, _score_r2(predicted, truth.parameters, test.inputs)
     )
     losses, true_losses = [], []
     for rows, kept in ((predicted, losses), (truth.parameters, true_losses)):
@@ -61,6 +74,7 @@ class EvaluationTest(parameterized.TestCase):
     options = truth, pool.inputs, pool.labels
     same = evaluation.evaluate(pool.objective, truth.parameters, *options)
     self.assertEqual((same.parameter_r2, same.test_loss_nrmse), (1.0, 0.0))
+    self.assertEqual(same.score_r2, 1.0)
     self.assertEqual(same.accuracy_gap, 0.0)
     constant = np.repeat(truth.parameters[:1], len(truth), axis=0)
     found = evaluation.evaluate(pool.objective, constant, *options)

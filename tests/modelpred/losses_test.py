@@ -123,6 +123,16 @@ class LossesTest(parameterized.TestCase):
         float(whitened), float(np.mean(outputs**2)), places=4
     )
 
+  def test_function_space_error_is_of_scores(self):
+    with precision.float64():
+      own, data, _, predicted, truth = _problem()
+      head = heads.make('whitened', truth)
+      found = losses.parameter('function', head, predicted, truth, own, data)
+    expected = np.mean((np.asarray(data.columns) @ (predicted - truth).T) ** 2)
+    self.assertAlmostEqual(float(found), float(expected), places=9)
+    with self.assertRaisesRegex(ValueError, 'needs objective and points'):
+      losses.parameter('function', head, predicted, truth)
+
   def test_weight_penalties(self):
     tree = {'a': {'kernel': jnp.array([[3.0, -4.0]]), 'bias': jnp.ones(2)}}
     absolute, squared = losses.weight_penalties(tree)

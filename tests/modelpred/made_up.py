@@ -1,5 +1,6 @@
 """A small pool of points, and exact labels of random subsets of it."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from jdm.modelpred import labels as labels_lib
 from jdm.modelpred import points
 from jdm.training import convex
+from jdm.training import perceptron
 
 NUM, FEATURES = 30, 3
 
@@ -31,6 +33,21 @@ def pool(loss: str = 'logistic', seed: int = 0) -> points.Pool:
   return points.Pool(objective=own, inputs=inputs, labels=labels)
 
 
+@functools.cache
+def perceptrons(loss: str = 'logistic') -> points.Pool:
+  """The same points, for small perceptrons."""
+  convex_pool = pool(loss)
+  own = perceptron.Objective(
+      loss=loss,
+      lam=1.0,
+      num_features=FEATURES,
+      hidden=(3,),
+      num_scores=convex_pool.objective.num_scores,
+      num_steps=40,
+  )
+  return dataclasses.replace(convex_pool, objective=own)
+
+
 def masks(num: int, seed: int, own: points.Pool) -> np.ndarray:
   """Subsets of random sizes from 8 on that hold every class."""
   rng = np.random.default_rng(seed)
@@ -43,10 +60,13 @@ def masks(num: int, seed: int, own: points.Pool) -> np.ndarray:
 
 @functools.cache
 def labels(
-    num: int = 400, seed: int = 1, loss: str = 'logistic'
+    num: int = 400,
+    seed: int = 1,
+    loss: str = 'logistic',
+    of_perceptrons: bool = False,
 ) -> labels_lib.Labels:
-  """Exact labels of such subsets."""
-  own = pool(loss)
+  """Labels of such subsets, exact or of perceptrons."""
+  own = perceptrons(loss) if of_perceptrons else pool(loss)
   drawn = masks(num, seed, own)
   solution = own.solve(drawn)
   assert solution.converged.all()
