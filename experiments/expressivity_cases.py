@@ -66,6 +66,7 @@ def cases(num_points: Sequence[int], seeds: Any) -> Iterator[Case]:
 @functools.lru_cache(maxsize=1)
 def _data(num_points: int, seed: int, num_labels: int) -> _Data:
   """The first points of a split, and exact labels of random subsets."""
+  jax.clear_caches()  # Programs of another pool serve no more.
   source = datasets.load('breast_cancer', split_seed=seed)
   inputs = source.train.inputs.astype(np.float64)
   pool = points_lib.Pool(
@@ -125,7 +126,6 @@ def measured(case: Case, num_labels: int, num_steps: int) -> dict[str, Any]:
       )
       for name, labels in (('test', data.test), ('train', some))
   }
-  jax.clear_caches()  # No program serves a second time.
   return {
       **case._asdict(),
       'r2': scores['test'].parameter_r2,
