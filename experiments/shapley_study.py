@@ -3,8 +3,8 @@ r"""Which way to Shapley values costs the fewest CPU seconds, with all counted?
   taskset -c 0 python -m experiments.shapley_study --workdir=runs/shapley
 
 Every estimator is scored by the Spearman correlation of its values with a
-reference: exact retraining on random orders of its own, many more than any
-estimator gets. `ceiling` is what perfect values would reach, by the Spearman
+reference: exact retraining on random orders of its own, twice what any exact
+estimator gets or more. `ceiling` is what perfect values would reach, by the Spearman
 correlation of two halves of the reference (Spearman-Brown, its root). Seconds
 are of this process, compiling left out (each program runs once before; of a
 fit, the steps before its first look at validation are taken to last as long as
@@ -24,7 +24,7 @@ something else, and are scored as rankings all the same: against the same Shaple
 reference. Beta Shapley is scored against a Beta reference too (`own`).
 
 Measured on one core of a shared machine. Breast cancer, 3 seeds, ceiling 0.995:
-an exact retraining takes 0.08 CPU ms in a batch, and every predictor costs 4 to
+an exact retraining takes 0.08 CPU ms in a batch, and every network costs 4 to
 6 CPU seconds before its first answer. Seconds to a correlation of 0.9: one
 Newton step from the model of everything 0.5, exact orders that are truncated
 0.8, exact ones 1.0 (in pairs 1.1), a network with a Newton step 5.1, without
