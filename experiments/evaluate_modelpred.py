@@ -2,9 +2,17 @@ r"""Scores predictors of trained parameters beside every baseline.
 
   python -m experiments.evaluate_modelpred --workdir=runs/modelpred
 
-Retrains `--num_heldout` subsets that no fit has seen, drawn as the pool was
-(ids from 2^30 on: other permutations, where subsets are prefixes), and as many
-deletion sets of at least half of all points; scores every `predictor_NAME` of
+Retrains `--num_heldout` sets of each kind, none of which a fit has seen:
+
+  held out   drawn as the pool was; where its subsets are prefixes of
+             permutations, one prefix of each of so many other permutations
+  deletion   at least half of all points
+  addition   a random half of the points, and 5 to 100 new ones
+  growth     all points, and 5 to 100 new ones: larger than any set of a fit
+
+New points are half of the test split (100 of it at most); the test loss of
+these two kinds is measured on the other half. What learned a number for each
+point of the pool cannot predict them: a dash. Scores every `predictor_NAME` of
 the folder, as it is and after `--num_refines` steps (Newton's; of a perceptron
 those of its training), and all baselines; and writes `modelpred.json`,
 `modelpred.md` and a picture.
@@ -20,7 +28,7 @@ import dataclasses
 import json
 import os
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 import numpy as np
@@ -30,9 +38,11 @@ from experiments import modelpred_workdir
 from jdm import collection
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
+from jdm.modelpred import addition
 from jdm.modelpred import baselines
 from jdm.modelpred import evaluation
 from jdm.modelpred import labels as labels_lib
+from jdm.modelpred import points as points_lib
 from jdm.modelpred import predictor as predictor_lib
 from jdm.reports import canvas
 from jdm.reports import modelpred_plots
@@ -45,6 +55,8 @@ _NUM_REFINES = flags.DEFINE_integer(
     'Steps of the refined rows, and of warm starts of a perceptron: 1 Newton'
     ' step, or 20 training steps.',
 )
+_MOST_NEW = 100  # Points of the test split that sets grow by.
+_SHARES = {'addition': 0.5, 'growth': 1.0}  # Of the pool, beside new points.
 _NEED_LABELS = ('mean', 'size_curve', 'ridge_mask', 'ridge_mask_size')
 _WARM_RIDGE = '_from_ridge'  # Ends the names of warm starts that need labels.
 
@@ -60,16 +72,28 @@ def main(workdir: str) -> None:
   labels = modelpred_workdir.read_labels(store)
   train, val = modelpred_workdir.split(labels)
   sets = {
-      'held_out': _collected(workdir, recipe_lib.heldout(pool), 'heldout'),
-      'deletion': _collected(workdir, _deletion(pool), 'deletion'),
+      'held_out': _collected(
+          workdir, modelpred_workdir.heldout(pool), 'heldout'
+      ),
+      'deletion': _collected(
+          workdir, modelpred_workdir.deletion(pool), 'deletion'
+      ),
   }
+  new = _new_sets(points, pool)
   exact_seconds = _query_seconds(
       baselines.exact(points), sets['held_out'].masks
   )
   num_refines = given or (1 if points.objective.is_convex else 20)
-  judge = _Judge(points, pool, sets, exact_seconds, len(labels), num_refines)
-  made = baselines.all_of(points, train, val, num_warm_steps=num_refines)
-  rows = [judge.baseline(name, make) for name, make in made.items()]
+  num_labels = len(labels)
+  judge = _Judge(
+      points, pool, sets, new, exact_seconds, num_labels, num_refines
+  )
+  options = {'num_warm_steps': num_refines}
+  made = baselines.all_of(points, train, val, **options)
+  grown = addition.all_of(points, new.both, train, val, **options)
+  rows = [
+      judge.baseline(name, make, grown.get(name)) for name, make in made.items()
+  ]
   for folder in [
       modelpred_workdir.predictor_path(workdir, name)
       for name in modelpred_workdir.predictor_names(workdir)
@@ -82,20 +106,41 @@ def main(workdir: str) -> None:
   _write(workdir, rows, judge)
 
 
-def _deletion(pool: recipe_lib.Pool) -> recipe_lib.Pool:
-  """Sets of half of all points or more, at ids of their own."""
-  num_train = pool.trainer.num_train
-  recipe = recipe_lib.Recipe.from_json(pool.description)
-  recipe = dataclasses.replace(
-      recipe,
-      sampler='uniform_size',
-      sampler_options={
-          'min_size': num_train // 2,
-          'max_size': num_train - 1,
-      },
-      first_id=recipe_lib.HELDOUT_FIRST_ID + 2**29,
-  )
-  return recipe_lib.build(recipe, dataset=pool.dataset)
+class _NewSets(NamedTuple):
+  """Sets with new points.
+
+  Attributes:
+    both: the pool's points and new ones.
+    sets: exact labels of sets of these, by kind.
+    inputs: of the test examples that are no new points.
+    labels: of these.
+  """
+
+  both: points_lib.Pool
+  sets: dict[str, labels_lib.Labels]
+  inputs: np.ndarray
+  labels: np.ndarray
+
+
+def _new_sets(points: points_lib.Pool, pool: recipe_lib.Pool) -> _NewSets:
+  """Retrains sets with half of the test examples as new points."""
+  assert pool.dataset is not None  # Made from a recipe.
+  test, num_train = pool.dataset.test, len(points.labels)
+  order = np.random.default_rng(pool.seed).permutation(len(test))
+  new, rest = order[: len(test) // 2][:_MOST_NEW], order[len(test) // 2 :]
+  both = addition.union(points, test.inputs[new], test.labels[new])
+  sets = {}
+  for number, (kind, share) in enumerate(_SHARES.items()):
+    drawn = addition.masks(
+        _NUM_HELDOUT.value,
+        num_train,
+        len(new),
+        share=share,
+        fewest=min(5, len(new)),
+        seed=len(_SHARES) * pool.seed + number,
+    )
+    sets[kind] = addition.exact(both, drawn)
+  return _NewSets(both, sets, test.inputs[rest], test.labels[rest])
 
 
 def _collected(
@@ -128,23 +173,29 @@ class _Judge:
       points,
       pool,
       sets,
+      new,
       exact_seconds: float,
       num_labels: int,
       num_refines: int,
   ):
-    self.points, self.sets, self.num_refines = points, sets, num_refines
+    self.points, self.sets, self.new = points, sets, new
+    self.num_refines = num_refines
     self.test = pool.dataset.test
     self.exact_seconds, self.num_labels = exact_seconds, num_labels
 
   def baseline(
-      self, name: str, make: Callable[[], baselines.Predict]
+      self,
+      name: str,
+      make: Callable[[], baselines.Predict],
+      make_new: Callable[[], baselines.Predict] | None,
   ) -> dict[str, Any]:
-    """One baseline, made here."""
+    """One baseline, made here; `make_new` is it for sets with new points."""
     start = time.process_time()
     predict = make()
     seconds = time.process_time() - start
+    new = make_new() if make_new else None
     needs = name in _NEED_LABELS or name.endswith(_WARM_RIDGE)
-    return self._row(name, predict, seconds, needs, False)
+    return self._row(name, predict, new, seconds, needs, False)
 
   def predictor(self, folder: str) -> list[dict[str, Any]]:
     """A saved predictor, as it is and refined."""
@@ -153,17 +204,32 @@ class _Judge:
     with open(os.path.join(folder, 'fit.json'), encoding='utf-8') as file:
       seconds = json.load(file)['cpu_seconds']
     needs = fitted.config.needs_labels
+    outside = {
+        f'{kind}_is_outside': float(np.mean(fitted.is_outside(truth.masks)))
+        for kind, truth in {**self.sets, **self.new.sets}.items()
+    }
+    both = self.new.both
 
-    def refined(masks):
-      start = fitted.outputs(masks)
-      return baselines.refined(self.points, self.num_refines, lambda _: start)(
-          masks
-      )
+    def new(masks):
+      return fitted.outputs(masks, both)
 
-    rows = [self._row(name, fitted.outputs, seconds, needs, True)]
-    rows.append(self._row(f'{name}_refined', refined, seconds, needs, True))
-    if self.points.objective.is_convex:  # Else there are no certificates.
-      for row, steps in zip(rows, (0, self.num_refines)):
+    def refined(pool, start):
+      return baselines.refined(pool, self.num_refines, start)
+
+    rows = [
+        self._row(name, fitted.outputs, new, seconds, needs, True),
+        self._row(
+            f'{name}_refined',
+            refined(self.points, fitted.outputs),
+            refined(both, new),
+            seconds,
+            needs,
+            True,
+        ),
+    ]
+    for row, steps in zip(rows, (0, self.num_refines)):
+      row |= outside
+      if self.points.objective.is_convex:  # Else there are no certificates.
         row |= self._certified(fitted, steps)
     return rows
 
@@ -181,26 +247,41 @@ class _Judge:
         'median_error': float(np.median(error)),
     }
 
-  def _row(self, name, predict, seconds, needs_labels, is_predictor):
+  def _row(
+      self, name, predict, predict_new, seconds, needs_labels, is_predictor
+  ):
+    def score(found, truth, inputs, labels):
+      return evaluation.evaluate(
+          self.points.objective, found, truth, inputs, labels
+      )
+
     scores = {
-        kind: evaluation.evaluate(
-            self.points.objective,
-            predict(truth.masks),
-            truth,
-            self.test.inputs,
-            self.test.labels,
+        kind: score(
+            predict(truth.masks), truth, self.test.inputs, self.test.labels
         )
         for kind, truth in self.sets.items()
     }
+    if predict_new is not None:
+      scores |= {
+          kind: score(
+              predict_new(truth.masks),
+              truth,
+              self.new.inputs,
+              self.new.labels,
+          )
+          for kind, truth in self.new.sets.items()
+      }
     query = _query_seconds(predict, self.sets['held_out'].masks)
     labelling = self.exact_seconds * self.num_labels if needs_labels else 0.0
     gain = self.exact_seconds - query
+    row = {'predictor': name, **scores['held_out'].to_json()}
+    for kind in ('deletion', *_SHARES):
+      own = scores.get(kind)
+      row[f'{kind}_r2'] = own and own.parameter_r2
+      row[f'{kind}_nrmse'] = own and own.test_loss_nrmse
+      row[f'{kind}_spearman'] = own and own.spearman
     return {
-        'predictor': name,
-        **scores['held_out'].to_json(),
-        'deletion_r2': scores['deletion'].parameter_r2,
-        'deletion_nrmse': scores['deletion'].test_loss_nrmse,
-        'deletion_spearman': scores['deletion'].spearman,
+        **row,
         'fit_cpu_seconds': seconds,
         'label_cpu_seconds': labelling,
         'query_cpu_seconds': query,
@@ -219,6 +300,11 @@ def _write(workdir: str, rows: list[dict[str, Any]], judge: _Judge) -> None:
       'exact_cpu_seconds': judge.exact_seconds,
       'num_labels': judge.num_labels,
       'num_heldout': len(judge.sets['held_out']),
+      'num_sets': {
+          kind: len(truth)
+          for kind, truth in {**judge.sets, **judge.new.sets}.items()
+      },
+      'num_new_points': len(judge.new.both.labels) - len(judge.points.labels),
       'objective': dataclasses.asdict(judge.points.objective),
       'num_refines': judge.num_refines,
   }
@@ -237,6 +323,10 @@ def _write(workdir: str, rows: list[dict[str, Any]], judge: _Judge) -> None:
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
   """A row for people."""
   even = row['break_even']
+
+  def digits(name):
+    return tables.UNKNOWN if row[name] is None else f'{row[name]:.4f}'
+
   return {
       'predictor': row['predictor'],
       'R2': f'{row["parameter_r2"]:.4f}',
@@ -244,7 +334,17 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
       'loss NRMSE': f'{row["test_loss_nrmse"]:.4f}',
       'Spearman': f'{row["spearman"]:.4f}',
       'accuracy gap': f'{row["accuracy_gap"]:.4f}',
-      'deletion R2': f'{row["deletion_r2"]:.4f}',
+      'deletion R2': digits('deletion_r2'),
+      'addition R2': digits('addition_r2'),
+      'addition NRMSE': digits('addition_nrmse'),
+      'addition Spearman': digits('addition_spearman'),
+      'growth R2': digits('growth_r2'),
+      'size warnings': (
+          f'{100 * row["addition_is_outside"]:.0f} %,'
+          f' {100 * row["growth_is_outside"]:.0f} %'
+          if 'addition_is_outside' in row
+          else ''
+      ),
       'fit s': f'{row["fit_cpu_seconds"]:.2f}',
       'labels s': f'{row["label_cpu_seconds"]:.2f}',
       'query us': f'{row["query_cpu_seconds"] * 1e6:.1f}',

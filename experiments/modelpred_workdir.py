@@ -1,5 +1,6 @@
 """What a ModelPred working directory holds: points, labels, predictors."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -12,6 +13,7 @@ from jdm.training import exact
 
 _VAL_SHARE = 0.2
 _PREFIX = 'predictor_'
+_PREFIXES = 'permutation_prefixes'
 
 
 def predictor_path(workdir: str, name: str) -> str:
@@ -47,7 +49,7 @@ def read_labels(store: store_lib.OutcomeStore) -> labels_lib.Labels:
   """All labels of a store, prefixes of a permutation as one group."""
   rows = store.completed()
   groups = None
-  if store.recipe['sampler'] == 'permutation_prefixes':
+  if store.recipe['sampler'] == _PREFIXES:
     ids = rows + store.recipe['first_id']
     step = store.recipe['sampler_options'].get('step', 1)
     groups = labels_lib.prefix_groups(ids, store.num_train, step)
@@ -65,3 +67,37 @@ def split(
   """Labels to learn from, and those that choose when to stop."""
   train, val = labels_lib.split(labels, (1 - _VAL_SHARE, _VAL_SHARE))
   return train, val
+
+
+def heldout(pool: recipe_lib.Pool) -> recipe_lib.Pool:
+  """Sets drawn as those of the pool, at ids that no fit may use.
+
+  Consecutive prefixes are of one or two permutations and say little; a subset
+  of uniform size is a prefix of a permutation of its own.
+  """
+  recipe = recipe_lib.Recipe.from_json(pool.description)
+  if recipe.sampler != _PREFIXES:
+    return recipe_lib.heldout(pool)
+  recipe = dataclasses.replace(
+      recipe,
+      sampler='uniform_size',
+      sampler_options={'min_size': recipe.sampler_options.get('step', 1)},
+      first_id=recipe_lib.HELDOUT_FIRST_ID,
+  )
+  return recipe_lib.build(recipe, dataset=pool.dataset)
+
+
+def deletion(pool: recipe_lib.Pool) -> recipe_lib.Pool:
+  """Sets of half of all points or more, at ids of their own."""
+  num_train = pool.trainer.num_train
+  recipe = recipe_lib.Recipe.from_json(pool.description)
+  recipe = dataclasses.replace(
+      recipe,
+      sampler='uniform_size',
+      sampler_options={
+          'min_size': num_train // 2,
+          'max_size': num_train - 1,
+      },
+      first_id=recipe_lib.HELDOUT_FIRST_ID + 2**29,
+  )
+  return recipe_lib.build(recipe, dataset=pool.dataset)

@@ -29,6 +29,9 @@ _SCALE = flags.DEFINE_enum(
 _FIRST_CLASSES = flags.DEFINE_integer(
     'first_classes', None, 'Classes of a table that are kept; all.'
 )
+_SPLIT_SEED = flags.DEFINE_integer(
+    'split_seed', None, 'Of the order of tables, digits, mnist5k and idx.'
+)
 _BASE = flags.DEFINE_string(
     'base', None, 'Dataset in which --dataset=planted plants; digits.'
 )
@@ -181,6 +184,7 @@ def _described(config: Any, **changes: Any) -> recipe_lib.Recipe:
           num_components=_NUM_COMPONENTS.value,
           scale=_SCALE.value,
           first_classes=_FIRST_CLASSES.value,
+          split_seed=_SPLIT_SEED.value,
           base=_BASE.value,
           plant=_PLANT.value,
           count=_PLANT_COUNT.value,

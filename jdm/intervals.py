@@ -48,6 +48,28 @@ def bootstrap_interval(
   return percentiles(np.array(resampled, np.float64), level)
 
 
+def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+  """Student's t interval of the mean of a few independent numbers.
+
+  Args:
+    values: `[num]`, such as one a seed.
+    level: of the interval.
+
+  Raises:
+    ValueError: if there are fewer than 2, or `level` is not between 0 and 1.
+  """
+  values = np.asarray(values, np.float64)
+  if values.ndim != 1 or len(values) < 2:
+    raise ValueError(
+        '`t_interval` expects at least 2 values [num], got shape'
+        f' {values.shape}.'
+    )
+  _check_level(level)
+  error = values.std(ddof=1) / np.sqrt(len(values))
+  half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1) * error)
+  return float(values.mean()) - half, float(values.mean()) + half
+
+
 def wilson_interval(
     successes: int, trials: int, level: float = 0.95
 ) -> tuple[float, float]:

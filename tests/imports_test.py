@@ -85,6 +85,7 @@ _ALLOWED['reports'] = {
     'datamodels',
     'datasets',
     'evaluation',
+    'intervals',
     'metrics',
 }
 _EXPORTED = {'datamodels', 'datasets', 'solvers', 'store'}  # By jdm itself.

@@ -73,6 +73,17 @@ class IntervalTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'between 0 and 1'):
       intervals.bootstrap_interval(np.ones(5), level=1.0)
 
+  def test_student_of_a_mean(self):
+    values = np.array([0.3, 0.5, 0.1, 0.7])
+    expected = stats.t.interval(
+        0.9, 3, loc=values.mean(), scale=stats.sem(values)
+    )
+    np.testing.assert_allclose(
+        intervals.t_interval(values, 0.9), expected, rtol=1e-12
+    )
+    with self.assertRaisesRegex(ValueError, r'2 values.*\(1,\)'):
+      intervals.t_interval(values[:1])
+
   @parameterized.parameters((0, 10), (7, 10), (10, 10), (480, 1000))
   def test_wilson_closed_form(self, successes, trials):
     z = stats.norm.ppf(0.975)

@@ -14,6 +14,7 @@ from jdm.datasets import components
 from jdm.datasets import dataset
 from jdm.datasets import digits
 from jdm.datasets import idx
+from jdm.datasets import mnist5k
 from jdm.datasets import planted
 from jdm.datasets import synthetic
 from jdm.datasets import tabular
@@ -26,6 +27,7 @@ DATASETS: dict[str, Callable[..., dataset.Dataset]] = {
     'digits': digits.load,
     'idx': idx.load,
     'iris': functools.partial(tabular.load, 'iris'),
+    'mnist5k': mnist5k.load,
     'planted': planted.load,
     'synthetic': synthetic.load,
     'wine': functools.partial(tabular.load, 'wine'),
@@ -49,8 +51,8 @@ def load(
     num_test: number of test examples, the first ones; None is all.
     num_components: of any dataset: models see so many leading principal
       components of the train inputs, see `components.project`; None sees all.
-    **options: the loader's own, such as `data_path` (arrays) or `data_dir`
-      (idx, tfds). One that is None counts as not given.
+    **options: the loader's own, such as `data_path` (arrays), `data_dir`
+      (idx, tfds) or `split_seed` (tables, digits, mnist5k, idx). One that is None counts as not given.
 
   Returns:
     The dataset.

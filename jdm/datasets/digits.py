@@ -10,12 +10,15 @@ _NUM_TRAIN = 1500
 _SCALE = 0.35  # Near the standard deviation of a pixel in units of 0 to 1.
 
 
-def load() -> dataset.Dataset:
+def load(*, split_seed: int = 0) -> dataset.Dataset:
   """Loads the digits: 1,500 train and 297 test examples, the same bits always.
 
-  The order is `np.random.default_rng(0).permutation(1797)`; `ids` are the rows
+  The order is `np.random.default_rng(split_seed).permutation(1797)`; `ids` are the rows
   of scikit-learn. Models see 64 features (pixel / 16 - train mean) / .35, with
   the mean of each pixel over the train rows.
+
+  Args:
+    split_seed: of the order: other seeds have other examples in each split.
 
   References:
     Alpaydin and Kaynak, `Optical Recognition of Handwritten Digits
@@ -24,7 +27,7 @@ def load() -> dataset.Dataset:
   from sklearn import datasets  # Takes a second to import.
 
   source: Any = datasets.load_digits()
-  ids = np.random.default_rng(0).permutation(len(source.target))
+  ids = np.random.default_rng(split_seed).permutation(len(source.target))
   pixels = source.data.astype(np.int64)  # 0 to 16.
   # An exact integer sum, so that the mean has the same bits on any machine.
   mean = pixels[ids[:_NUM_TRAIN]].sum(axis=0) / (16 * _NUM_TRAIN)

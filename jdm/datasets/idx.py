@@ -28,7 +28,11 @@ _FASHION_CLASSES = (
 _UNSIGNED_BYTE = 8  # The type code in the magic number.
 
 
-def load(*, data_dir: str | pathlib.Path = DEBIAN_FOLDER) -> dataset.Dataset:
+def load(
+    *,
+    data_dir: str | pathlib.Path = DEBIAN_FOLDER,
+    split_seed: int | None = None,
+) -> dataset.Dataset:
   """Loads a folder with the four files of MNIST, gzipped or not.
 
   Models see `[num, height, width, 1]` (28 x 28 for MNIST), normalized by the
@@ -38,6 +42,8 @@ def load(*, data_dir: str | pathlib.Path = DEBIAN_FOLDER) -> dataset.Dataset:
     data_dir: holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
       `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each with or
       without `.gz`.
+    split_seed: shuffles train and test examples, each among themselves, so that
+      the first ones are others; None keeps the order of the files.
 
   Raises:
     ValueError: if a file is missing, cut off or of another format, or if
@@ -55,8 +61,15 @@ def load(*, data_dir: str | pathlib.Path = DEBIAN_FOLDER) -> dataset.Dataset:
     labels = find_file(folder, f'{stem}-labels-idx1-ubyte')
     parts += [read_file(images, 3), read_file(labels, 1)]
   is_fashion = folder.name == pathlib.Path(DEBIAN_FOLDER).name
-  return arrays.from_arrays(
+  data = arrays.from_arrays(
       *parts, name='idx', class_names=_FASHION_CLASSES if is_fashion else ()
+  )
+  if split_seed is None:
+    return data
+  rng = np.random.default_rng(split_seed)
+  return data.take(
+      train=rng.permutation(len(data.train)),
+      test=rng.permutation(len(data.test)),
   )
 
 

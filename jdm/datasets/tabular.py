@@ -17,10 +17,11 @@ def load(
     *,
     scale: str = 'standard',
     first_classes: int | None = None,
+    split_seed: int = 0,
 ) -> dataset.Dataset:
   """Loads a table: standardized columns, a fixed order, 80 % train.
 
-  The order is `np.random.default_rng(0).permutation(num)`; `ids` are the rows
+  The order is `np.random.default_rng(split_seed).permutation(num)`; `ids` are the rows
   of scikit-learn. Each column has mean 0 and standard deviation 1 over the
   train rows. `diabetes` is regression: its labels are standardized likewise
   (units of the train standard deviation of disease progression).
@@ -31,6 +32,7 @@ def load(
       Euclidean norm of a row, which is what ModelPred's experiments do.
     first_classes: keeps the rows of so many classes, the first ones; all by
       default. ModelPred's iris has two.
+    split_seed: of the order: other seeds have other examples in each split.
 
   Raises:
     ValueError: if there is no such table, scale or number of classes.
@@ -58,7 +60,7 @@ def load(
         names[:first_classes],
     )
   num = len(kept)
-  ids = kept[np.random.default_rng(0).permutation(num)]
+  ids = kept[np.random.default_rng(split_seed).permutation(num)]
   num_train = math.floor(_TRAIN_SHARE * num)
   inputs, labels = source.data[ids], source.target[ids]
   if scale == 'standard':

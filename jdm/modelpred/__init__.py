@@ -14,6 +14,7 @@
   mask_gradients how a validation loss changes with each point's weight
   certificates   how far a prediction can be from the truth
   baselines      what a predictor has to beat
+  addition       sets with points that no fit has seen
 
 References:
   Zeng et al., `ModelPred: A framework for predicting trained model from

@@ -34,10 +34,11 @@ def full(pool: points.Pool) -> Predict:
   return lambda masks: np.repeat(pool.full[None], len(masks), axis=0)
 
 
-def influence(pool: points.Pool) -> Predict:
+def influence(pool: points.Pool, both: points.Pool | None = None) -> Predict:
   """First-order influence of what is left out, from the model of everything.
 
-  theta(S) = theta + H^-1 sum over i not in S of grad loss_i. The penalty is no
+  theta(S) = theta + H^-1 sum over i not in S of grad loss_i, minus that sum
+  over points of S that are new (`both`, see `addition`). The penalty is no
   part of an example's gradient: adding penalty / num_train to each, as the code
   released with ModelPred does, makes the gradients of all examples add up to 0
   at the minimum, and predicts that deleting everything changes nothing.
@@ -48,9 +49,11 @@ def influence(pool: points.Pool) -> Predict:
   """
   own = _convex(pool, 'influence')
   with precision.float64():
-    data = convex.examples(pool.inputs, pool.labels)
+    both = pool if both is None else both
+    data = convex.examples(both.inputs, both.labels)
     parameters = jnp.asarray(pool.full)
-    hessian = own.hessian(parameters, jnp.ones(len(pool.labels)), data)
+    is_old = np.arange(len(both.labels)) < len(pool.labels)
+    hessian = own.hessian(parameters, jnp.asarray(is_old, float), data)
     moves = np.asarray(
         jnp.linalg.solve(
             hessian + convex.gauge(own),
@@ -59,7 +62,7 @@ def influence(pool: points.Pool) -> Predict:
     ).T
 
   def predict(masks: np.ndarray) -> np.ndarray:
-    return pool.full[None] + (1.0 - np.asarray(masks, np.float64)) @ moves
+    return pool.full[None] + (is_old[None] - np.asarray(masks, float)) @ moves
 
   return predict
 

@@ -14,6 +14,7 @@ class Config:
   Attributes:
     set_function: name of `set_functions.SET_FUNCTIONS`.
     width: of its layers.
+    depth: layers of it that look at a point; None is its own choice.
     features: of points, see `set_functions.point_features`; standardized over
       the pool unless 'plain'.
     head: of `heads.HEADS`.
@@ -43,6 +44,7 @@ class Config:
 
   set_function: str = 'deepsets_plus'
   width: int = 128
+  depth: int | None = None
   features: str = 'signed'
   head: str = 'whitened'
   base: str | None = None
@@ -81,6 +83,8 @@ class Config:
     for name in ('num_steps', 'batch_size', 'check_every', 'learning_rate'):
       if not getattr(self, name) > 0:
         raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
+    if self.depth is not None and not self.depth > 0:
+      raise ValueError(f'depth must be positive, got {self.depth}')
     if not (self.parameter or self.label_free or self.local):
       raise ValueError(
           'a predictor needs the parameter error, the local or the label-free'

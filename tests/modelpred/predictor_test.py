@@ -5,6 +5,7 @@ import os
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import jax
 import numpy as np
 
 from jdm.modelpred import config as config_lib
@@ -128,6 +129,18 @@ class PredictorTest(parameterized.TestCase):
     self.assertGreater(_r2(found.parameters, self.test), 0.9)
     self.assertLen(fitted.history, 2)
 
+  @parameterized.parameters('deepsets', 'deepsets_plus')
+  def test_depth(self, name):
+    sizes = []
+    for depth in (None, 3, 1):
+      config = config_lib.Config(set_function=name, width=8, depth=depth)
+      network = lib.make_network(config, 4, made_up.NUM)
+      arrays = np.zeros((5, 7)), np.ones((2, 5)), np.zeros((5, 2))
+      variables = network.init(jax.random.key(0), *arrays)
+      sizes.append(len(jax.tree.leaves(variables['params']['phi'])))
+    self.assertEqual(sizes[0], sizes[1])
+    self.assertEqual(sizes[0], 3 * sizes[2])
+
   def test_a_base_is_added(self):
     config = dataclasses.replace(
         _QUICK, base='ridge', num_steps=30, check_every=30
@@ -211,6 +224,7 @@ class ErrorsTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ({'head': 'pca'}, 'head is one of'),
+      ({'depth': 0}, 'depth must be positive'),
       ({'num_steps': 0}, 'num_steps must be positive'),
       ({'parameter': 0.0}, 'all have weight 0'),
   )

@@ -1,0 +1,128 @@
+"""The study of predictors: its commands, tables and picture, without training."""
+
+import json
+import os
+import subprocess
+import sys
+from unittest import mock
+
+from absl.testing import absltest
+
+from experiments import modelpred_steps
+from experiments import modelpred_tables
+from jdm import provenance
+from jdm.reports import canvas
+from jdm.reports import modelpred_plots
+
+
+def _evaluation(r2, is_known=True):
+  """A `modelpred.json` of two rows."""
+  numbers = {name: 0.5 for name in modelpred_tables._COLUMNS}
+  rows = [
+      {**numbers, 'predictor': name, 'is_predictor': name != 'ridge_mask'}
+      for name in ('ridge_mask', 'default')
+  ]
+  del rows[0]['certificates_hold']
+  rows[0] |= {'addition_r2': None, 'break_even': None}
+  rows[1] |= {'parameter_r2': r2, 'certificates_hold': 1.0 if is_known else 0.9}
+  return {
+      'rows': rows,
+      'exact_cpu_seconds': 1e-3,
+      'num_sets': {'held_out': 500},
+      'num_labels': 9990,
+      'num_new_points': 57,
+      'objective': {},
+      'made_by': {},
+  }
+
+
+class ModelpredStudyTest(absltest.TestCase):
+
+  def test_commands(self):
+    folder = self.create_tempdir().full_path
+    steps = list(
+        modelpred_steps.steps(folder, modelpred_steps.SETTINGS['mnist_head'], 2)
+    )
+    self.assertEqual(
+        [step.binary for step in steps],
+        ['fit_modelpred', 'fit_modelpred', 'evaluate_modelpred'],
+    )
+    for option in ('--seed=2', '--split_seed=2', '--predictor_seed=2'):
+      self.assertIn(option, steps[0].options)
+    path = os.path.join(folder, 'predictor_default', 'fit.json')
+    os.makedirs(os.path.dirname(path))
+    open(path, 'w').close()
+    self.assertEqual([s.is_done() for s in steps], [True, False, False])
+
+  def test_tables_and_picture(self):
+    workdir = self.create_tempdir().full_path
+    folders = [os.path.join(workdir, str(seed)) for seed in range(3)]
+    for folder, r2 in zip(folders, (0.92, 0.93, 0.94)):
+      os.makedirs(folder)
+      with open(os.path.join(folder, 'modelpred.json'), 'w') as file:
+        json.dump(_evaluation(r2, is_known=r2 < 0.935), file)
+    found = {'breast_cancer': modelpred_tables.read(folders)}
+    rows = {row['predictor']: row for row in found['breast_cancer']['rows']}
+    r2 = rows['default']['parameter_r2']
+    self.assertAlmostEqual(r2['mean'], 0.93)
+    # 4.303 standard errors, of .01 / sqrt 3.
+    self.assertAlmostEqual(r2['high'] - r2['mean'], 0.02484, places=5)
+    self.assertIsNone(rows['ridge_mask']['addition_r2'])
+    goals = {
+        (goal['predictor'], goal['number']): goal['reached']
+        for goal in modelpred_tables.goals(found)
+    }
+    self.assertTrue(goals['default', 'R2'])
+    self.assertFalse(goals['default', 'deletion R2'])
+    self.assertFalse(goals['default_refined', 'R2'])
+    self.assertFalse(goals['each, refined or not', 'bounds that hold'])
+    about = {'breast_cancer': {'num_models': 10_000}}
+    with mock.patch.object(provenance, 'commit', lambda: 'it'):
+      modelpred_tables.write(workdir, found, about, ['0', '1', '2'])
+    with open(os.path.join(workdir, 'modelpred_study.md')) as file:
+      page = file.read()
+    self.assertIn('| 0.930 ± 0.025 |', page)
+    with open(os.path.join(workdir, 'modelpred_study.json')) as file:
+      kept = json.load(file)
+    self.assertLen(kept['rows']['breast_cancer'], 2)
+    self.assertEqual(kept['settings']['breast_cancer']['num_models'], 10_000)
+
+  def test_picture_of_many_settings(self):
+    row = {
+        'predictor': 'default',
+        'is_predictor': True,
+        'parameter_r2': {'values': [0.9, 0.8, 0.95]},
+        'addition_r2': None,
+    }
+    settings = {f'setting_{number}': [row] for number in range(4)}
+    figure = modelpred_plots.study(settings)
+    self.assertEqual(
+        [a.get_visible() for a in figure.axes], [True] * 4 + [0] * 2
+    )
+    self.assertGreater(len(canvas.png(figure)), 1000)
+
+  def test_flags(self):
+    command = [
+        sys.executable,
+        '-m',
+        'experiments.modelpred_study',
+        '--workdir=nowhere',
+        '--settings=iris_prefixes',
+        '--dry_run',
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    self.assertEqual(done.stdout.count('experiments.fit_modelpred'), 6)
+    self.assertFalse(os.path.exists('nowhere'))
+    for flag, words in (
+        ('--settings=wine', "got ['wine']"),
+        ('--seeds=0', 'two numbers or more'),
+    ):
+      done = subprocess.run(
+          [*command, flag], capture_output=True, text=True, check=False
+      )
+      self.assertEqual(done.returncode, 2)
+      self.assertIn(words, done.stderr)
+
+
+if __name__ == '__main__':
+  absltest.main()
