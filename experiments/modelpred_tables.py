@@ -19,6 +19,7 @@ _SCALES = {'query_cpu_seconds': 1e6}  # Microseconds, on the page.
 _MOST_DIGITS = 5
 _COLUMNS = {
     'parameter_r2': 'R2',
+    'score_r2': 'score R2',
     'deletion_r2': 'deletion R2',
     'addition_r2': 'addition R2',
     'growth_r2': 'growth R2',
@@ -116,11 +117,14 @@ def goals(found: Mapping[str, Found]) -> list[dict[str, Any]]:
               'reached': value is not None and value['mean'] >= least,
           }
       )
-    lowest = min(
+    held = [
         min(row['certificates_hold']['values'])
         for row in one['rows']
-        if row['is_predictor']
-    )
+        if row.get('certificates_hold')
+    ]
+    if not held:  # Of perceptrons no bound is known.
+      continue
+    lowest = min(held)
     rows.append(
         {
             'setting': name,

@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments import modelpred_workdir
 from experiments.applications import job as job_lib
-from jdm import recipe as recipe_lib
+from experiments.applications import predictors
 from jdm.analysis import curves as curves_lib
 from jdm.analysis import knn_shapley
 from jdm.analysis import semivalues
@@ -25,7 +25,6 @@ from jdm.modelpred import predictor as predictor_lib
 from jdm.modelpred import utilities
 from jdm.reports import data_shapley_plots
 from jdm.reports import valuation_plots
-from jdm.training import exact
 
 _KNN = 'knn'
 _UTILITY = flags.DEFINE_enum(
@@ -72,7 +71,7 @@ def num_trainings(job: job_lib.Job) -> int:
 
 def run(job: job_lib.Job) -> job_lib.Findings:
   """Estimates, retrains, compares."""
-  pool = _points(job)
+  pool = predictors.pool_of(job)
   dataset, limits = job.dataset, []
   ids, others = curves_lib.halves(
       'data_shapley', len(dataset.test), seed=job.seed
@@ -98,18 +97,6 @@ def run(job: job_lib.Job) -> job_lib.Findings:
   )
   found = _retrained(job, pool, found, others, limits)
   return _findings(found, (len(ids), len(others)), knn_seconds, limits)
-
-
-def _points(job: job_lib.Job) -> points_lib.Pool:
-  """The training examples and the objective that the store's models minimize."""
-  recipe = recipe_lib.Recipe.from_json(job.store.recipe)
-  if not isinstance(recipe.training, exact.Config):
-    raise ValueError(
-        'data_shapley trains exactly, and this store was trained by SGD;'
-        ' collect with experiments.fit_modelpred, or run'
-        ' --application=valuation, which reads values off the store'
-    )
-  return modelpred_workdir.points(job.pool)
 
 
 def _utility(

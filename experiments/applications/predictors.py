@@ -12,9 +12,11 @@ import numpy as np
 
 from experiments import modelpred_workdir
 from experiments.applications import job as job_lib
+from jdm import recipe as recipe_lib
 from jdm.modelpred import baselines
 from jdm.modelpred import points as points_lib
 from jdm.modelpred import predictor as predictor_lib
+from jdm.training import sgd
 
 _NAMES = flags.DEFINE_list(
     'predictors', None, 'Those of WORKDIR/predictor_NAME to use; all.'
@@ -47,8 +49,16 @@ def pool_of(job: job_lib.Job) -> points_lib.Pool:
   """The points of a ModelPred folder.
 
   Raises:
-    ValueError: if the store's models were not trained exactly.
+    ValueError: if its models were trained by SGD, whose randomness no mask
+      tells.
   """
+  recipe = recipe_lib.Recipe.from_json(job.store.recipe)
+  if isinstance(recipe.training, sgd.Config):
+    raise ValueError(
+        'this application trains exactly, and this store was trained by SGD;'
+        ' collect with experiments.fit_modelpred (--application=valuation and'
+        ' others read stores of SGD)'
+    )
   return modelpred_workdir.points(job.pool)
 
 

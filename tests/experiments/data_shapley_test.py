@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.applications import data_shapley
 from experiments.applications import job as job_lib
+from experiments.applications import predictors
 from jdm import collection
 from jdm import recipe
 from jdm.modelpred import config as config_lib
@@ -58,7 +59,7 @@ class DataShapleyTest(absltest.TestCase):
         store.read('masks', rows), store.read('parameters', rows)
     )
     fitted = fitting.fit(
-        data_shapley._points(job),
+        predictors.pool_of(job),
         labels,
         labels,
         config_lib.Config(width=8, num_steps=20),

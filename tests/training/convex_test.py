@@ -1,5 +1,7 @@
 """Convex objectives, against automatic derivatives and scikit-learn."""
 
+from unittest import mock
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import jax
@@ -181,6 +183,27 @@ class SolveTest(parameterized.TestCase):
     inputs = inputs * np.array([1e3, 1.0, 1e-2])
     found = self._solve(own, inputs, labels, weights)
     self.assertTrue(found.converged.all())
+
+
+class ConjugateGradientsTest(parameterized.TestCase):
+
+  @parameterized.product(loss=_KINDS, penalize_intercept=[False, True])
+  def test_agree_with_factors(self, loss, penalize_intercept):
+    found = []
+    for lam, most in ((0.7, 250), (0.7 + 1e-12, 1)):  # Two programs.
+      own, inputs, labels, weights = _problem(
+          loss, lam=lam, penalize_intercept=penalize_intercept
+      )
+      with (
+          mock.patch.object(convex, '_MOST_FACTORED', most),
+          precision.float64(),
+      ):
+        data = convex.examples(inputs, labels)
+        found.append(convex.solve(own, jnp.asarray(weights), data))
+    self.assertTrue(np.all(found[1].converged))
+    np.testing.assert_allclose(
+        found[1].parameters, found[0].parameters, atol=1e-7
+    )
 
 
 if __name__ == '__main__':
