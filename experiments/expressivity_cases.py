@@ -26,6 +26,7 @@ WIDTHS = (4, 8, 16, 32, 64, 128, 256)
 DEPTHS = (1, 2)
 DEPTH = 3  # Of the curves over widths.
 _DEPTH_WIDTH, _DEPTH_POINTS = 64, 64  # Where depth is looked at.
+_NUMBERS = ('r2', 'ceiling', 'train_r2', 'test_loss_nrmse', 'cpu_seconds')
 _NUM_VAL = _NUM_TEST = 500
 _SMALLEST = 4
 
@@ -137,10 +138,39 @@ def measured(case: Case, num_labels: int, num_steps: int) -> dict[str, Any]:
   }
 
 
-def summarized(found: Mapping[Case, Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """Means and intervals over seeds."""
+def ceilings(num_points: int, seed: int, num_labels: int) -> dict[str, float]:
+  """R2 that networks cannot pass, by width: their last layer is width / 2 wide.
+
+  So many principal components of the parameters of training sets, and their
+  mean, are what such a layer can put out at best.
+  """
+  data = _data(num_points, seed, num_labels)
+  mean = data.train.parameters.mean(axis=0)
+  rows = np.linalg.svd(data.train.parameters - mean[None], full_matrices=False)
+  centred = data.test.parameters - mean[None]
+  spread = data.test.parameters - data.test.parameters.mean(axis=0)[None]
+  found = {}
+  for width in WIDTHS:
+    basis = rows[2][: width // 2]
+    left = centred - centred @ basis.T @ basis
+    found[str(width)] = float(1 - np.sum(left**2) / np.sum(spread**2))
+  return found
+
+
+def summarized(
+    found: Mapping[Case, Mapping[str, Any]],
+    highest: Mapping[tuple[int, int], Mapping[str, float]],
+) -> list[dict[str, Any]]:
+  """Means and intervals over seeds.
+
+  Args:
+    found: of `measured`.
+    highest: of `ceilings`, by points and seed.
+  """
   groups: dict[tuple[Any, ...], list[Any]] = {}
   for case, row in found.items():
+    ceiling = highest[case.num_points, case.seed][str(case.width)]
+    row = {**row, 'ceiling': ceiling}
     groups.setdefault(tuple(case[:-1]), []).append(row)
   return [
       {
@@ -148,7 +178,7 @@ def summarized(found: Mapping[Case, Mapping[str, Any]]) -> list[dict[str, Any]]:
           'width_over_size': group[2] / group[0],
           **{
               key: modelpred_tables.summary([row[key] for row in rows])
-              for key in ('r2', 'train_r2', 'test_loss_nrmse', 'cpu_seconds')
+              for key in _NUMBERS
           },
       }
       for group, rows in groups.items()

@@ -21,6 +21,18 @@ worst function. Parameters are no such: argmin F_S depends on S through a sum of
 smooth gradients, so that a width far below |S| may approximate it. ModelPred
 states theorems of its own on this; we know of them by its abstract only.
 
+Width is that of all layers. The last one before the parameters is half as wide,
+and so the narrowest networks put out few directions of parameters, whatever
+they know of the set: "at best" is the R2 of as many principal components.
+
+Measured: errors fall steadily with width; nothing happens where it passes the
+largest set. At that width, deepsets_plus explains 89 to 93 % of the held-out
+parameters and deepsets 83 to 88 %; at twice it 96 % and (but for 128 points)
+96 %. A quarter of it is enough for 39 to 78 %. Sets of training are explained
+no better, so what is missing is width or training, not data. With one layer
+for a point instead of three, deepsets falls from .88 to .54, deepsets_plus,
+which sees input times label, from .92 to .86.
+
 Each seed has its own points, sets and network. What is there is not done again.
 Writes `expressivity_study.json`, `.md` and a picture: means over seeds with
 95 % intervals of Student's t. About 15 CPU minutes.
@@ -69,7 +81,15 @@ def main(workdir: str) -> None:
       print(f'{case}: R2 {row["r2"]:.4f}', flush=True)
     with open(path, encoding='utf-8') as file:
       found[case] = json.load(file)
-  _write(workdir, expressivity_cases.summarized(found))
+  highest = {}
+  for pool in sorted({(case.num_points, case.seed) for case in found}):
+    path = os.path.join(workdir, 'rows', f'ceilings_{pool[0]}_{pool[1]}.json')
+    if not os.path.exists(path):
+      own = expressivity_cases.ceilings(*pool, _NUM_LABELS.value)
+      binary.write_json(path, {'by_width': own})
+    with open(path, encoding='utf-8') as file:
+      highest[pool] = json.load(file)['by_width']
+  _write(workdir, expressivity_cases.summarized(found, highest))
 
 
 def _write(workdir: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -89,6 +109,7 @@ def _write(workdir: str, rows: Sequence[dict[str, Any]]) -> None:
           'width / largest set': f'{row["width_over_size"]:g}',
           'depth': row['depth'],
           'R2': modelpred_tables.text(row['r2']),
+          'at best': modelpred_tables.text(row['ceiling']),
           'R2 of training sets': modelpred_tables.text(row['train_r2']),
           'loss NRMSE': modelpred_tables.text(row['test_loss_nrmse']),
           'fit CPU s': modelpred_tables.text(row['cpu_seconds']),
@@ -107,7 +128,9 @@ Means over seeds ± half of a 95 % interval (Student's t). For every continuous
 function of sets to be a sum over points and then a function of it, the sum has
 to be at least as wide as the largest set (Wagstaff et al. 2019). Parameters are
 one smooth function of sums of gradients, which may need far less: rows with
-`width / largest set` below 1. ModelPred's own theorems are not known to us.
+`width / largest set` below 1. ModelPred's own theorems are not known to us. "At
+best" is what the last layer, half as wide, could put out: the R2 of as many
+principal components of the parameters.
 
 """
 

@@ -30,7 +30,13 @@ class ExpressivityTest(absltest.TestCase):
         }
         for case in study.cases([32, 64], [0, 1])
     }
-    rows = study.summarized(found)
+    highest = {
+        (num, seed): {str(width): 0.99 for width in study.WIDTHS}
+        for num in (32, 64)
+        for seed in (0, 1)
+    }
+    rows = study.summarized(found, highest)
+    self.assertEqual(rows[0]['ceiling']['mean'], 0.99)
     self.assertLen(rows, len(found) // 2)
     self.assertAlmostEqual(rows[0]['r2']['mean'], 0.905)
     self.assertEqual(rows[0]['width_over_size'], 4 / 32)
@@ -61,7 +67,7 @@ class ExpressivityTest(absltest.TestCase):
           command, capture_output=True, text=True, check=False
       )
       self.assertEqual(done.returncode, 0, done.stderr)
-      self.assertLen(os.listdir(os.path.join(workdir, 'rows')), 2)
+      self.assertLen(os.listdir(os.path.join(workdir, 'rows')), 4)
       path = os.path.join(workdir, 'expressivity_study')
       with open(f'{path}.json') as file:
         self.assertLen(json.load(file)['rows'], 1)
