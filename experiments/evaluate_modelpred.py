@@ -58,6 +58,8 @@ _NUM_REFINES = flags.DEFINE_integer(
 _MOST_NEW = 100  # Points of the test split that sets grow by.
 _SHARES = {'addition': 0.5, 'growth': 1.0}  # Of the pool, beside new points.
 _NEED_LABELS = ('mean', 'size_curve', 'ridge_mask', 'ridge_mask_size')
+_ADDITION = 'addition'
+_NUM_PLACES = 8  # Of curves.
 _WARM_RIDGE = '_from_ridge'  # Ends the names of warm starts that need labels.
 
 
@@ -255,20 +257,15 @@ class _Judge:
           self.points.objective, found, truth, inputs, labels
       )
 
+    found = {k: predict(truth.masks) for k, truth in self.sets.items()}
     scores = {
-        kind: score(
-            predict(truth.masks), truth, self.test.inputs, self.test.labels
-        )
+        kind: score(found[kind], truth, self.test.inputs, self.test.labels)
         for kind, truth in self.sets.items()
     }
     if predict_new is not None:
+      found |= {k: predict_new(t.masks) for k, t in self.new.sets.items()}
       scores |= {
-          kind: score(
-              predict_new(truth.masks),
-              truth,
-              self.new.inputs,
-              self.new.labels,
-          )
+          kind: score(found[kind], truth, self.new.inputs, self.new.labels)
           for kind, truth in self.new.sets.items()
       }
     query = _query_seconds(predict, self.sets['held_out'].masks)
@@ -282,6 +279,7 @@ class _Judge:
       row[f'{kind}_spearman'] = own and own.spearman
     return {
         **row,
+        'curves': self._curves(found),
         'fit_cpu_seconds': seconds,
         'label_cpu_seconds': labelling,
         'query_cpu_seconds': query,
@@ -292,6 +290,28 @@ class _Judge:
         ),
         'is_predictor': is_predictor,
     }
+
+  def _curves(self, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Distances of parameters by the points deleted, and by those added."""
+    num_points = len(self.points.labels)
+    curves = {}
+    for kind, truth in (
+        ('deletion', self.sets['deletion']),
+        (_ADDITION, self.new.sets[_ADDITION]),
+    ):
+      if kind not in found:
+        continue
+      own = truth.masks[:, :num_points]
+      counted = (~own).sum(axis=1)
+      if kind == _ADDITION:
+        counted = truth.masks[:, num_points:].sum(axis=1)
+      distance = np.linalg.norm(found[kind] - truth.parameters, axis=1)
+      parts = np.array_split(np.argsort(counted, kind='stable'), _NUM_PLACES)
+      curves[kind] = {
+          'num_points': [float(counted[part].mean()) for part in parts],
+          'distance': [float(distance[part].mean()) for part in parts],
+      }
+    return curves
 
 
 def _write(workdir: str, rows: list[dict[str, Any]], judge: _Judge) -> None:
@@ -313,6 +333,7 @@ def _write(workdir: str, rows: list[dict[str, Any]], judge: _Judge) -> None:
   shown = [_shown(row) for row in rows]
   canvas.write(f'{path}.md', tables.markdown(shown).encode())
   canvas.save(modelpred_plots.comparison(rows), f'{path}.png')
+  canvas.save(modelpred_plots.curves(rows), f'{path}_curves.png')
   print('\n' + tables.text(shown))
   print(
       f'\nexact retraining, batched: {judge.exact_seconds * 1e3:.3g} CPU-ms a'

@@ -19,9 +19,21 @@ softmax regression with penalty 1:
   perceptron              30-16-1 perceptrons of 300 points, 1,000 full batches
                           each, from one initialization: 1,500 random subsets
 
-All but the last to the exact minimum. Takes about 50 CPU minutes; --settings does a part. Writes
-`modelpred_study.json`, `.md` and a picture: means over seeds with 95 %
-intervals of Student's t, and the goals that were set before.
+All but the last to the exact minimum. Takes about 50 CPU minutes; --settings
+does a part. Writes `modelpred_study.json`, `.md` and a picture: means over
+seeds with 95 % intervals of Student's t, and the goals that were set before.
+
+Measured, 3 seeds (R2 of the parameters of held-out sets): on breast_cancer the
+default explains .94 (ridge regression on mask and size .92, the released recipe
+.17), and .9989 after a Newton step, just short of the goal of .999; sets with
+new points .64, and .99 after a step. As released, inputs divided by their
+largest norm, the problem is easy: the sizes of set and classes alone explain
+.99. Softmax heads, with 2,000 labels, stay at .54 to .61 where ridge regression
+reaches .87: the networks have too little to learn from (four times the steps
+changed little), and two Newton steps from the model of everything reach .96
+with no fit at all. Where a pool grows beyond its size (`growth`), what networks
+put out is worse than the mean of those sets; the size warning says so, each
+time. Every certificate held.
 """
 
 import dataclasses

@@ -78,7 +78,7 @@ def _row(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   numbers = {
       key: summary([row.get(key) for row in rows])
       for key, value in rows[0].items()
-      if key not in ('predictor', 'is_predictor')
+      if key not in ('predictor', 'is_predictor', 'curves')
   }
   is_predictor = rows[0]['is_predictor']
   return {'predictor': name, 'is_predictor': is_predictor, **numbers}
@@ -131,7 +131,7 @@ def goals(found: Mapping[str, Found]) -> list[dict[str, Any]]:
             'predictor': 'each, refined or not',
             'number': 'bounds that hold',
             'goal': 'all, each seed',
-            'measured': f'{100 * lowest:.4g} % or more',
+            'measured': f'{100 * lowest:.4g} % at least',
             'reached': lowest == 1,
         }
     )

@@ -49,6 +49,60 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Any:
   return figure
 
 
+def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
+  """Draws how far predicted parameters are, by points deleted and added.
+
+  Args:
+    rows: with `predictor`, `is_predictor` and `curves`: by kind ('deletion',
+      'addition') the `num_points` and mean Euclidean `distance` from the
+      parameters of exact training; such as those of `modelpred.json`.
+  """
+  kinds = {'deletion': 'points deleted', 'addition': 'new points added'}
+  figure = canvas.blank(2 * canvas.WIDTH, 4.2)
+  panels = figure.subplots(1, 2, sharey=True)
+  shown = [row for row in rows if row['predictor'] != 'exact']
+  colours = _colours(len(shown))
+  for axes, (kind, words) in zip(panels, kinds.items()):
+    for row, colour in zip(shown, colours):
+      own = row['curves'].get(kind)
+      if own is None:
+        continue
+      axes.plot(
+          own['num_points'],
+          np.maximum(own['distance'], 1e-8),
+          color=colour,
+          linestyle='-' if row['is_predictor'] else '--',
+          marker='o' if row['is_predictor'] else 's',
+          markersize=3.5,
+          linewidth=1.3,
+          label=row['predictor'].replace('_', ' '),
+      )
+    axes.set_yscale('log')
+    axes.set_xlabel(words)
+    axes.grid(color=canvas.GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+  panels[0].set_ylabel('distance from exact parameters (log scale)')
+  handles, labels = panels[0].get_legend_handles_labels()
+  figure.legend(
+      handles,
+      labels,
+      loc='outside right upper',
+      fontsize=8,
+      frameon=False,
+      title='dashed: baselines',
+      title_fontsize=8,
+  )
+  return figure
+
+
+def _colours(num: int) -> list[Any]:
+  """So many colours that differ, dark enough for lines on white."""
+  import matplotlib  # Half a second.
+
+  return list(matplotlib.colormaps['turbo'](np.linspace(0.05, 0.95, num)))
+
+
 def study(settings: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
   """Draws 1 - R2 of every predictor and baseline, a panel for each setting.
 

@@ -83,6 +83,9 @@ class ModelpredTest(absltest.TestCase):
       with open(os.path.join(workdir, 'modelpred.json')) as file:
         result = json.load(file)
       rows = {row['predictor']: row for row in result['rows']}
+      self.assertLen(rows['default']['curves']['deletion']['distance'], 8)
+      self.assertLen(rows['default']['curves']['addition']['num_points'], 8)
+      self.assertNotIn('addition', rows['ridge_mask']['curves'])
       for name in ('default', 'default_refined', 'paper', 'influence'):
         for key in (
             'parameter_r2',

@@ -7,12 +7,11 @@ import tempfile
 from unittest import mock
 
 from absl.testing import absltest
-from absl.testing import flagsaver
 from absl.testing import parameterized
 import numpy as np
 import pytest
 
-from experiments import shapley_study as study
+from experiments import shapley_cases as study
 
 _SMALL = study.Setting(
     dataset={'name': 'breast_cancer'},
@@ -31,8 +30,7 @@ def _run(workdir, estimators):
   chosen = {name: study.ESTIMATORS[name] for name in estimators}
   with mock.patch.object(study, 'ESTIMATORS', chosen):
     with mock.patch.object(study, 'SETTINGS', {'small': _SMALL}):
-      with flagsaver.flagsaver(settings=['small'], num_seeds=2):
-        study.main(workdir)
+      study.run(workdir, ['small'], num_seeds=2)
   with open(os.path.join(workdir, 'small.json'), encoding='utf-8') as file:
     return json.load(file)
 
@@ -83,10 +81,9 @@ class ShapleyStudyTest(parameterized.TestCase):
       self.assertEqual(small.num_orders, 4)
       self.assertEqual(small.reference_orders % 2, 0)
 
-  @flagsaver.flagsaver(settings=['x'])
   def test_unknown_setting(self):
     with self.assertRaisesRegex(ValueError, "got .'x'."):
-      study.main('')
+      study.run('', ['x'])
 
 
 if __name__ == '__main__':

@@ -102,6 +102,25 @@ class EvaluationTest(parameterized.TestCase):
     self.assertLen(figure.axes[0].lines, 3)
     self.assertGreater(len(canvas.png(figure)), 1000)
 
+  def test_curves(self):
+    place = {'num_points': [1.0, 9.0], 'distance': [0.1, 0.0]}
+    rows = [
+        {
+            'predictor': 'default',
+            'is_predictor': True,
+            'curves': {'deletion': place, 'addition': place},
+        },
+        {
+            'predictor': 'ridge_mask',
+            'is_predictor': False,
+            'curves': {'deletion': place},
+        },
+    ]
+    left, right = modelpred_plots.curves(rows).axes
+    self.assertLen(left.get_lines(), 2)
+    self.assertLen(right.get_lines(), 1)
+    self.assertEqual(right.get_xlabel(), 'new points added')
+
 
 if __name__ == '__main__':
   absltest.main()
