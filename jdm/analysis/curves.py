@@ -5,7 +5,7 @@ the first k, addition curves on the first k alone. What is read off the models
 is measured on targets that had no part in making the order.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
 
 import numpy as np
@@ -84,6 +84,47 @@ def halves(
         ' are chosen by.'
     )
   return np.sort(ids), others
+
+
+def check_rankings(
+    who: str,
+    rankings: Mapping[str, np.ndarray],
+    num_train: int,
+    taken: Collection[str],
+) -> dict[str, np.ndarray]:
+  """Rankings of the caller's own, as float64.
+
+  Args:
+    who: the function that complains.
+    rankings: by name, `[num_train]`, finite; higher is better.
+    num_train: training examples.
+    taken: names that estimates have already.
+
+  Raises:
+    ValueError: on another shape, numbers that are not finite, a name taken.
+  """
+  found = {}
+  for name, values in rankings.items():
+    values = np.asarray(values, np.float64)
+    if values.shape != (num_train,) or not np.isfinite(values).all():
+      raise ValueError(
+          f'`{who}` expects ranking {name!r} as finite numbers [{num_train}],'
+          f' got shape {list(values.shape)}.'
+      )
+    if name in taken:
+      raise ValueError(f'`{who}`: ranking {name!r} has the name of a method.')
+    found[name] = values
+  return found
+
+
+def agreement(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+  """Spearman correlation of each two rankings; keys are 'FIRST, SECOND'."""
+  names = list(values)
+  return {
+      f'{one}, {two}': effects.spearman(values[one], values[two])
+      for number, one in enumerate(names)
+      for two in names[number + 1 :]
+  }
 
 
 def by_value(

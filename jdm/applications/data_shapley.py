@@ -151,7 +151,9 @@ def data_shapley(
   found = DataShapley(
       measure=measure,
       values=values,
-      rankings=_checked(rankings or {}, num_train, estimators),
+      rankings=curves_lib.check_rankings(
+          _WHO, rankings or {}, num_train, estimators
+      ),
       cpu_seconds=seconds,
       agreement={},
       detections={},
@@ -162,7 +164,7 @@ def data_shapley(
     suspicion = {name: -own for name, own in ways.items()}
     detections = suspects.detect(suspicion, bad, seed=seed)
   return dataclasses.replace(
-      found, agreement=_agreement(ways), detections=detections
+      found, agreement=curves_lib.agreement(ways), detections=detections
   )
 
 
@@ -287,27 +289,3 @@ class _Runs:
     else:
       ends = np.ravel(self.utility(masks[1:]))[0] - self.empty_utility, 0.0
     return self.truncate_within * float(abs(np.ravel(ends[0] - ends[1])[0]))
-
-
-def _agreement(ways: Mapping[str, np.ndarray]) -> dict[str, float]:
-  names = list(ways)
-  return {
-      f'{one}, {two}': effects.spearman(ways[one], ways[two])
-      for number, one in enumerate(names)
-      for two in names[number + 1 :]
-  }
-
-
-def _checked(rankings, num_train: int, estimators) -> dict[str, np.ndarray]:
-  found = {}
-  for name, values in rankings.items():
-    values = np.asarray(values, np.float64)
-    if values.shape != (num_train,) or not np.isfinite(values).all():
-      raise ValueError(
-          f'`{_WHO}` expects ranking {name!r} as finite numbers [{num_train}],'
-          f' got shape {list(values.shape)}.'
-      )
-    if name in estimators:
-      raise ValueError(f'`{_WHO}`: ranking {name!r} has an estimator’s name.')
-    found[name] = values
-  return found

@@ -245,13 +245,7 @@ def ranked_by(valued: Valuation, utility_name: str) -> Valuation:
         f' {utility_name!r}.'
     )
   own = dataclasses.replace(valued, rank_by=utility_name)
-  values = ways(own)
-  names = list(values)
-  agreement = {
-      f'{one}, {two}': effects.spearman(values[one], values[two])
-      for number, one in enumerate(names)
-      for two in names[number + 1 :]
-  }
+  agreement = curves_lib.agreement(ways(own))
   return dataclasses.replace(own, agreement=agreement)
 
 
@@ -410,17 +404,6 @@ def _check_pool(masks: np.ndarray, outcomes: np.ndarray) -> None:
 
 
 def _checked_rankings(rankings, num_train, methods) -> dict[str, np.ndarray]:
-  found = {}
-  for name, values in rankings.items():
-    values = np.asarray(values, np.float64)
-    if values.shape != (num_train,) or not np.isfinite(values).all():
-      raise ValueError(
-          f'`{_WHO}` expects ranking {name!r} as finite numbers [{num_train}],'
-          f' got shape {list(values.shape)}.'
-      )
-    if name in methods:
-      raise ValueError(f'`{_WHO}`: ranking {name!r} has the name of a method.')
-    found[name] = values
-  if not methods and not found:
+  if not methods and not rankings:
     raise ValueError(f'`{_WHO}` needs at least one method or ranking.')
-  return found
+  return curves_lib.check_rankings(_WHO, rankings, num_train, methods)

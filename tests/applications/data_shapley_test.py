@@ -114,7 +114,7 @@ class DataShapleyTest(parameterized.TestCase):
       ({'estimators': ['x']}, "got .'x'."),
       ({'estimators': []}, 'knows the estimators'),
       ({'rankings': {'mine': np.zeros(3)}}, "ranking 'mine'"),
-      ({'rankings': {'beta': _WORTH}}, 'estimator’s name'),
+      ({'rankings': {'beta': _WORTH}}, 'name of a method'),
       ({'num_orders': 3}, 'must be even'),
   )
   def test_errors(self, changes, words):
