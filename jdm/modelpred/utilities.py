@@ -30,7 +30,7 @@ from jdm.training import convex
 
 MEASURES = ('loss', 'accuracy')
 # Numbers of sets in one call: few programs to compile, little to fill up.
-_TRAINED_AT_ONCE = (16, 256)
+_TRAINED_AT_ONCE = (16, 128)
 _PREDICTED_AT_ONCE = (16, 1024)
 # Relative to the gradient at zero. Validation losses were then off by 1e-9
 # (median) to 1e-5 (most) where tried; by 5e-4 with 1e-4.
@@ -83,7 +83,8 @@ class Utility:
     found = np.repeat(self.empty[None], len(masks), axis=0)
     rows = np.flatnonzero(self.has_minimum(masks))
     # Sets of one size take as many Newton steps: they wait for each other.
-    rows = rows[np.argsort(masks[rows].sum(axis=1), kind='stable')]
+    # Large ones first: one is known, that of everything.
+    rows = rows[np.argsort(-masks[rows].sum(axis=1), kind='stable')]
     if rows.size:
       found[rows] = self._of(masks[rows], is_mean=True)
     return found
@@ -113,30 +114,50 @@ class Utility:
     return np.min(masks @ classes, axis=1) > 0
 
   def _of(self, masks: np.ndarray, is_mean: bool) -> np.ndarray:
-    own, steps = self.pool.objective, self.num_steps
     with precision.float64():
       validation = convex.examples(self.inputs, self.labels)
-    predict = self.parameters
 
-    def call(weights, at, data):
-      if predict is None:
-        at = convex.solve(own, weights, data, at, tol=_TOL).parameters
-      elif steps:
-        at = refine.refine(own, at, weights, data, num_steps=steps)
+    def read(unused_weights, at, unused_data):
+      own = self.pool.objective
       return (_read(own, self.measures, is_mean, at, validation),)
 
     num = len(masks)
-    masks = _filled(masks, _TRAINED_AT_ONCE)
-    if predict is None:
-      start = self._near(masks)
+    if self.parameters is None:
+      found = self._trained(masks)
     else:
-      start = _predict(predict, masks)
-    return self.pool.in_chunks(call, masks, start)[0][:num]
+      masks = _filled(masks, _TRAINED_AT_ONCE)
+      found = self._refined(masks, _predict(self.parameters, masks))
+    masks = _filled(masks, _TRAINED_AT_ONCE)
+    found = _filled(found, _TRAINED_AT_ONCE)
+    return self.pool.in_chunks(read, masks, found)[0][:num]
 
-  def _near(self, masks: np.ndarray) -> np.ndarray:
-    """Where training starts: large sets from the minimum of everything."""
-    is_large = masks.sum(axis=1) >= 0.5 * masks.shape[1]
-    return np.where(is_large[:, None], self._full[None], 0.0)
+  def _refined(self, masks: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    if not self.num_steps:
+      return parameters
+
+    def call(weights, at, data):
+      own, steps = self.pool.objective, self.num_steps
+      return (refine.refine(own, at, weights, data, num_steps=steps),)
+
+    return self.pool.in_chunks(call, masks, parameters)[0]
+
+  def _trained(self, masks: np.ndarray) -> np.ndarray:
+    """Minima `[num_sets, num_parameters]`.
+
+    Training starts from the minimum of the most similar set of those that were
+    trained on just before, so that sets in the order of their sizes, which is
+    what prefixes of random orders come in, take few steps.
+    """
+    parts, most = [], _TRAINED_AT_ONCE[-1]
+    known, minima = np.ones((1, masks.shape[1]), bool), self._full[None]
+    for first in range(0, len(masks), most):
+      own = masks[first : first + most]
+      sets = _filled(own, _TRAINED_AT_ONCE)
+      start = _nearest(sets, known, minima)
+      known = sets
+      minima = self.pool.solve(sets, start, tol=_TOL).parameters
+      parts.append(minima[: len(own)])
+    return np.concatenate(parts)
 
   @functools.cached_property
   def _full(self) -> np.ndarray:
@@ -236,6 +257,21 @@ def predicted(
   predict: Any = fitted.outputs if is_network else fitted
   own = retrained(pool, inputs, labels, measures)
   return dataclasses.replace(own, parameters=predict, num_steps=num_refines)
+
+
+def _nearest(
+    masks: np.ndarray, known: np.ndarray, parameters: np.ndarray
+) -> np.ndarray:
+  """Parameters of the known set that differs least from each; or zeros.
+
+  Zeros where even that set differs by more points than a set has.
+  """
+  own, other = masks.astype(np.float32), known.astype(np.float32)
+  size, other_size = own.sum(axis=1), other.sum(axis=1)
+  apart = size[:, None] + other_size[None] - 2 * own @ other.T
+  which = apart.argmin(axis=1)
+  is_near = apart[np.arange(len(own)), which] <= size
+  return np.where(is_near[:, None], parameters[which], 0.0)
 
 
 def _predict(predict: Callable[..., Any], masks: np.ndarray) -> np.ndarray:
