@@ -5,6 +5,7 @@ import dataclasses
 import os
 from typing import Any
 
+from experiments import modelpred_applications
 from experiments.study_steps import Step
 
 
@@ -20,6 +21,7 @@ class Setting:
     num_heldout: sets of each kind that predictors are scored on.
     num_refines: Newton steps (of perceptrons: training steps) of the refined
       rows.
+    applications: of the predictors.
   """
 
   pool: Sequence[str]
@@ -28,6 +30,7 @@ class Setting:
   steps: int | None = None
   num_heldout: int = 500
   num_refines: int = 1
+  applications: Sequence[str] = ()
 
 
 _PREFIXES = (
@@ -52,6 +55,7 @@ SETTINGS: dict[str, Setting] = {
         pool=('--dataset=breast_cancer', '--num_train=300', '--min_size=4'),
         num_models=10_000,
         presets=('default', 'label_free', 'paper'),
+        applications=modelpred_applications.NAMES,
     ),
     'breast_cancer_prefixes': Setting(
         pool=('--dataset=breast_cancer', '--num_train=300', *_PREFIXES),
@@ -119,3 +123,7 @@ def steps(folder: str, setting: Setting, seed: int) -> Iterator[Step]:
           f'--num_refines={setting.num_refines}',
       ),
   )
+  for name in setting.applications:
+    yield Step(
+        'run_application', folder, f'{name}.json', (f'--application={name}',)
+    )

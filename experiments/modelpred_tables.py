@@ -153,7 +153,7 @@ def text(value: Mapping[str, Any] | None, scale: float = 1.0) -> str:
 
 
 def page(found: Mapping[str, Found], reached: Sequence[Any]) -> str:
-  """All tables as Markdown."""
+  """All tables of predictors as Markdown."""
   parts = [
       '# Predictors of trained parameters\n\nMeans over seeds ± half of a 95 %'
       " interval (Student's t). A seed has its own pool, test split, subsets and"

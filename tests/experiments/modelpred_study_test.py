@@ -8,6 +8,7 @@ from unittest import mock
 
 from absl.testing import absltest
 
+from experiments import modelpred_applications
 from experiments import modelpred_steps
 from experiments import modelpred_tables
 from jdm import provenance
@@ -34,6 +35,9 @@ def _evaluation(r2, is_known=True):
       'objective': {},
       'made_by': {},
   }
+
+
+_CALIBRATION = ('nll', 'brier', 'ece', 'accuracy')
 
 
 class ModelpredStudyTest(absltest.TestCase):
@@ -100,6 +104,44 @@ class ModelpredStudyTest(absltest.TestCase):
         [a.get_visible() for a in figure.axes], [True] * 4 + [0] * 2
     )
     self.assertGreater(len(canvas.png(figure)), 1000)
+
+  def test_applications(self):
+    folders = []
+    for seed in range(2):
+      folders.append(self.create_tempdir().full_path)
+      results = {
+          'calibration': {
+              'scores': {
+                  way: {'values': dict.fromkeys(_CALIBRATION, 0.1 * (1 + seed))}
+                  for way in ('exact', 'default')
+              },
+              'difference': {'default': 0.01},
+          },
+          'predicted_memorization': {
+              'ways': ['exact'],
+              'num_sets': [[100, 300]],
+              'spearman': [[0.5, 0.6 + 0.2 * seed]],
+              'bias': [0.001],
+              'way_cpu_seconds': [[1.0, 3.0]],
+          },
+          'predicted_selection': {
+              'rules': ['default: greedy', 'random'],
+              'sizes': [30],
+              'gain': [[-0.1], [0.0]],
+          },
+      }
+      for name, result in results.items():
+        with open(os.path.join(folders[-1], f'{name}.json'), 'w') as file:
+          json.dump(result, file)
+    found = modelpred_applications.read(folders)
+    memorized = found['predicted_memorization']['exact']
+    self.assertAlmostEqual(memorized['Spearman, 300 sets']['mean'], 0.7)
+    self.assertEqual(memorized['CPU s']['values'], [3, 3])
+    self.assertIsNone(found['calibration']['exact']['from exact'])
+    self.assertEqual(list(found['predicted_selection']), ['default: greedy'])
+    page = modelpred_applications.page(found)
+    self.assertIn('### Predicted selection', page)
+    self.assertIn('| default: greedy | -0.1 ± 0 |', page)
 
   def test_flags(self):
     command = [
