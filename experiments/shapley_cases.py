@@ -37,6 +37,7 @@ class Setting:
   Attributes:
     dataset: name and options of the dataset.
     num_train: points.
+    classes: of the dataset, those whose examples are kept; None keeps all.
     num_wrong: points whose label is set wrong.
     num_components: principal components of the points; None takes the inputs.
     lam: penalty.
@@ -50,6 +51,7 @@ class Setting:
   dataset: Mapping[str, Any]
   num_train: int
   num_wrong: int
+  classes: tuple[int, ...] | None = None
   num_components: int | None = None
   lam: float = 1.0
   reference_orders: int
@@ -77,6 +79,16 @@ SETTINGS: dict[str, Setting] = {
         num_orders=32,
         num_guessed_orders=64,
         num_steps=2000,
+    ),
+    'fashion_pair': Setting(  # Pullovers and coats.
+        dataset={'name': 'idx'},
+        num_train=1000,
+        classes=(2, 4),
+        num_wrong=100,
+        num_components=20,
+        reference_orders=400,
+        num_orders=64,
+        num_guessed_orders=128,
     ),
 }
 _REFERENCE_SEED = 1_000_000
@@ -420,8 +432,8 @@ def _examples(setting: Setting) -> tuple[np.ndarray, ...]:
   """Inputs and labels of the points, and of test examples."""
   options = dict(setting.dataset)
   data = datasets.load(options.pop('name'), **options)
-  inputs, labels = _first(data.train, setting.num_train)
-  val_inputs, val_labels = _first(data.test, _NUM_VAL)
+  inputs, labels = _first(data.train, setting.num_train, setting.classes)
+  val_inputs, val_labels = _first(data.test, _NUM_VAL, setting.classes)
   if setting.num_components:
     middle = inputs.mean(axis=0)
     axes = np.linalg.svd(inputs - middle[None], full_matrices=False)[2]
@@ -433,11 +445,17 @@ def _examples(setting: Setting) -> tuple[np.ndarray, ...]:
 
 
 def _first(
-    split: dataset_lib.Split, most: int
+    split: dataset_lib.Split, most: int, classes: tuple[int, ...] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Flat float64 inputs and labels of the first examples."""
-  inputs = split.inputs[:most]
-  labels = np.array(split.labels[:most])
+  """Flat float64 inputs and labels of the first examples of some classes."""
+  labels = np.asarray(split.labels)
+  if classes is None:
+    rows = np.arange(len(labels))[:most]
+    labels = labels[rows]
+  else:
+    rows = np.flatnonzero(np.isin(labels, classes))[:most]
+    labels = np.searchsorted(np.sort(classes), labels[rows])
+  inputs = split.inputs[rows]
   return inputs.reshape(len(inputs), -1).astype(np.float64), labels
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from experiments import shapley_cases as study
+from jdm import datasets
 
 _SMALL = study.Setting(
     dataset={'name': 'breast_cancer'},
@@ -74,6 +75,19 @@ class ShapleyStudyTest(parameterized.TestCase):
     clean = study.Study(dataclasses.replace(_SMALL, num_wrong=0))
     differ = np.flatnonzero(made.pool.labels != clean.pool.labels)
     self.assertCountEqual(differ, made.wrong)
+
+  def test_points_of_some_classes(self):
+    setting = dataclasses.replace(
+        _SMALL, dataset={'name': 'digits'}, classes=(8, 3), num_wrong=0
+    )
+    made = study.Study(setting)
+    split = datasets.load('digits').train
+    kept = np.isin(split.labels, (3, 8))
+    np.testing.assert_array_equal(
+        made.pool.labels, (np.asarray(split.labels)[kept] == 8)[:30]
+    )
+    self.assertEqual(made.pool.objective.task, 'binary')
+    self.assertLessEqual(set(made.val[1]), {0, 1})
 
   def test_shrunk(self):
     for setting in study.SETTINGS.values():
