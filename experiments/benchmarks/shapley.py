@@ -13,11 +13,12 @@ before; compiling is told apart. Both draw as many permutations, of their own:
 values should differ as their standard errors say, by a root mean square z of
 1. Appends a row to shapley.csv; about two minutes.
 
-Measured on a shared machine: 28 times as many on 100 points of breast cancer (31
-parameters), 16 to 18 times on 300, where scikit-learn's fixed cost of a fit
+Measured on a shared machine: 32 times as many on 100 points of breast cancer (31
+parameters), 22 to 24 times on 300, where scikit-learn's fixed cost of a fit
 weighs less; most of it over scikit-learn, whose bare loop is 1.1 times as fast
-as pyDVL. On ten classes of digits (650 parameters) 1.4 times; it was 0.2 times
-before Newton's equations of large objectives were solved by conjugate
+as pyDVL. On ten classes of digits (650 parameters) 1.8 times. They were 28, 16 to
+18 and 1.4 before training started from the minimum of the nearest set, and .2 on
+digits before Newton's equations of large objectives were solved by conjugate
 gradients.
 """
 
