@@ -91,6 +91,7 @@ def main(workdir: str) -> None:
       points, pool, sets, new, exact_seconds, num_labels, num_refines
   )
   options = {'num_warm_steps': num_refines}
+  _ = points.full  # Compiles it: each baseline that needs it trains it.
   made = baselines.all_of(points, train, val, **options)
   grown = addition.all_of(points, new.both, train, val, **options)
   rows = [

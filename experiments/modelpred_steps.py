@@ -54,7 +54,7 @@ SETTINGS: dict[str, Setting] = {
     'breast_cancer': Setting(
         pool=('--dataset=breast_cancer', '--num_train=300', '--min_size=4'),
         num_models=10_000,
-        presets=('default', 'label_free', 'paper'),
+        presets=('default', 'label_free', 'paper', 'set_transformer'),
         applications=modelpred_applications.NAMES,
     ),
     'breast_cancer_prefixes': Setting(

@@ -6,6 +6,7 @@ float64 on the host.
 """
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import functools
 
 import jax.numpy as jnp
@@ -31,7 +32,8 @@ def mean(labels: labels_lib.Labels) -> Predict:
 
 def full(pool: points.Pool) -> Predict:
   """The parameters of everything, whatever the set."""
-  return lambda masks: np.repeat(pool.full[None], len(masks), axis=0)
+  value = pool.full
+  return lambda masks: np.repeat(value[None], len(masks), axis=0)
 
 
 def influence(pool: points.Pool, both: points.Pool | None = None) -> Predict:
@@ -210,15 +212,21 @@ def all_of(
 ) -> Mapping[str, Callable[[], Predict]]:
   """Every baseline by name; making one is what is timed as its fit.
 
+  What starts from the model of everything trains it, each anew.
+
   Args:
     pool: the points and the objective, which decides what is defined.
     labels: to learn from.
     val: to choose penalties.
     num_warm_steps: training steps of a perceptron's warm starts.
   """
+
+  def untrained() -> points.Pool:
+    return dataclasses.replace(pool)  # Knows no model of everything yet.
+
   of_all: dict[str, Callable[[], Predict]] = {
       'mean': lambda: mean(labels),
-      'full_data': lambda: full(pool),
+      'full_data': lambda: full(untrained()),
       'size_curve': lambda: ridge(pool, labels, val, 'size'),
       'ridge_mask': lambda: ridge(pool, labels, val, 'mask'),
       'ridge_mask_size': lambda: ridge(pool, labels, val, 'mask_size'),
@@ -227,7 +235,7 @@ def all_of(
   if isinstance(pool.objective, perceptron.Objective):
     starts: dict[str, Callable[[], Predict | None]] = {
         'init': lambda: None,
-        'full': lambda: full(pool),
+        'full': lambda: full(untrained()),
         'ridge': lambda: ridge(pool, labels, val),
     }
     warm = {
@@ -239,9 +247,9 @@ def all_of(
     return {**of_all, **warm, **last}
   return {
       **of_all,
-      'influence': lambda: influence(pool),
-      'newton_1_from_full': lambda: newton(pool, 1, full(pool)),
-      'newton_2_from_full': lambda: newton(pool, 2, full(pool)),
+      'influence': lambda: influence(untrained()),
+      'newton_1_from_full': lambda: newton(pool, 1, full(untrained())),
+      'newton_2_from_full': lambda: newton(pool, 2, full(untrained())),
       'newton_1_from_zero': lambda: newton(pool, 1),
       **last,
   }

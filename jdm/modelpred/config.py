@@ -119,9 +119,14 @@ PAPER = Config(
 )
 LABEL_FREE = Config(parameter=0.0, label_free=1.0)
 FUNCTION = Config(parameter_kind='function')
+# What a set's points say to each other costs 10 times a step of the default.
+SET_TRANSFORMER = Config(
+    set_function='set_transformer', width=64, num_steps=1500, batch_size=32
+)
 PRESETS = {
     'default': Config(),
     'paper': PAPER,
     'label_free': LABEL_FREE,
     'function': FUNCTION,
+    'set_transformer': SET_TRANSFORMER,
 }

@@ -1,11 +1,14 @@
 """Baselines: the correct influence, and the released error beside it."""
 
+from unittest import mock
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 from sklearn import linear_model
 
 from jdm.modelpred import baselines
+from jdm.modelpred import points
 from jdm.solvers import precision
 from jdm.training import convex
 from tests.modelpred import made_up
@@ -87,6 +90,16 @@ class BaselinesTest(parameterized.TestCase):
       self.assertTrue(np.isfinite(found).all(), name)
     exact = baselines.exact(own)(val.masks)
     np.testing.assert_allclose(exact, val.parameters, atol=1e-8)
+
+  def test_each_baseline_trains_the_model_of_everything_anew(self):
+    pool = made_up.pool()
+    labels = made_up.labels(num=10)
+    with mock.patch.object(
+        points.Pool, 'solve', autospec=True, side_effect=points.Pool.solve
+    ) as solve:
+      for name in ('full_data', 'influence', 'newton_1_from_full'):
+        baselines.all_of(pool, labels, labels)[name]()
+    self.assertEqual(solve.call_count, 3)
 
   def test_ridge_features(self):
     masks = np.array([[1.0, 1, 0, 1]])
