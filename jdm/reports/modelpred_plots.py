@@ -28,24 +28,21 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Any:
   """
   figure, axes = canvas.figure_and_axes(4.2)
   lowest = 1e-6
-  for number, row in enumerate(rows):
+  for row, colour in zip(rows, _colours(len(rows))):
     error = np.clip(1 - row['parameter_r2'], lowest, 10)
     seconds = max(row['query_cpu_seconds'], 1e-8) * 1e6
-    colour = canvas.VERMILION if row['is_predictor'] else canvas.BLUE
-    axes.plot(seconds, error, 'o', color=colour)
-    axes.annotate(
-        row['predictor'].replace('_', ' '),
-        (seconds, error),
-        xytext=(5, -9 if number % 2 else 3),
-        textcoords='offset points',
-        fontsize=7.5,
+    axes.plot(
+        seconds,
+        error,
+        'o' if row['is_predictor'] else 's',
         color=colour,
+        label=row['predictor'].replace('_', ' '),
     )
   axes.set_xscale('log')
   axes.set_yscale('log')
-  axes.margins(x=0.25)
   axes.set_xlabel('CPU microseconds a set (log scale)')
   axes.set_ylabel('parameters unexplained, 1 - R² (log scale)')
+  _legend(figure, axes, 'squares: baselines')
   return figure
 
 
@@ -83,17 +80,22 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
   panels[0].set_ylabel('distance from exact parameters (log scale)')
-  handles, labels = panels[0].get_legend_handles_labels()
+  _legend(figure, panels[0], 'dashed: baselines')
+  return figure
+
+
+def _legend(figure: Any, axes: Any, title: str) -> None:
+  """The names of what is drawn, beside the panels."""
+  handles, labels = axes.get_legend_handles_labels()
   figure.legend(
       handles,
       labels,
       loc='outside right upper',
       fontsize=8,
       frameon=False,
-      title='dashed: baselines',
+      title=title,
       title_fontsize=8,
   )
-  return figure
 
 
 def _colours(num: int) -> list[Any]:
