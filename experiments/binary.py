@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 import json
 import math
 import os
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -32,6 +33,7 @@ _CPU_DEVICES = flags.DEFINE_integer(
 
 _BAD_INPUT = 2
 _FAILURE = 1
+STOPPED = 3  # On request, before everything was done; nothing is lost.
 
 
 def run(main: Callable[[str], None]) -> None:
@@ -103,6 +105,29 @@ class Progress:
     if done >= total:
       self._bar.close()
       self._bar = None  # The next call begins another piece of work.
+
+
+class StopRequest:
+  """Catches SIGTERM: what schedulers send before they kill.
+
+  A second one stops the process at once, as if it had not been caught.
+  """
+
+  def __init__(self):
+    self._is_asked = False
+    signal.signal(signal.SIGTERM, self._ask)
+
+  def is_asked(self) -> bool:
+    """Whether it came."""
+    return self._is_asked
+
+  def _ask(self, number: int, frame: Any) -> None:
+    del frame
+    self._is_asked = True
+    signal.signal(number, signal.SIG_DFL)
+    os.write(
+        2, b'\nstopping after what is being trained; again stops at once\n'
+    )
 
 
 def print_estimate(

@@ -27,6 +27,7 @@ from jdm import store as store_lib
 Progress = Callable[[int, int], None]
 
 _DIVERGED_WARNING = 0.01
+_UNSUMMED = ('parameters',)  # Their mean says nothing.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +39,19 @@ class Estimate:
     compile_seconds: wall time before the first model.
     seconds: wall time of all trainings after that.
     num_bytes: of the rows still to be written, on disk.
+    num_devices: that it was timed on.
   """
 
   num_models: int
   compile_seconds: float
   seconds: float
   num_bytes: int
+  num_devices: int = 1
+
+  def on(self, num_devices: int) -> 'Estimate':
+    """The same on other devices of this kind: models share nothing."""
+    seconds = self.seconds * self.num_devices / num_devices
+    return dataclasses.replace(self, seconds=seconds, num_devices=num_devices)
 
   def __str__(self) -> str:
     rate = self.num_models / self.seconds if self.seconds else 0.0
@@ -55,6 +63,28 @@ class Estimate:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class ChunkDone:
+  """What is told of a chunk of rows once it is stored.
+
+  Attributes:
+    first_row: of the chunk's rows that were trained.
+    last_row: likewise.
+    num_models: trained now.
+    num_diverged: of these.
+    seconds: wall time since the chunk before.
+    means: of every outcome, over good models and their targets; logits and
+      parameters are left out.
+  """
+
+  first_row: int
+  last_row: int
+  num_models: int
+  num_diverged: int
+  seconds: float
+  means: Mapping[str, float]
+
+
 def collect(
     pool: recipe_lib.Pool,
     path: str | os.PathLike[str],
@@ -63,6 +93,8 @@ def collect(
     chunk: int = 256,
     repair: bool = False,
     progress: Progress | None = None,
+    on_chunk: Callable[[ChunkDone], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> store_lib.OutcomeStore:
   """Trains the rows that a store does not hold yet.
 
@@ -73,9 +105,12 @@ def collect(
     chunk: rows written at once, for a new store. Does not change any number.
     repair: trains damaged chunks again; without it they are left as they are.
     progress: called with (rows done, rows in all) after every chunk.
+    on_chunk: called after every chunk.
+    should_stop: asked before every chunk; once it says yes, what is being
+      trained is finished and stored, and nothing more is begun.
 
   Returns:
-    The store, complete.
+    The store, complete unless `should_stop` said yes.
 
   Raises:
     StoreError: if the store was made by another recipe or cannot be written.
@@ -111,15 +146,20 @@ def collect(
   # One chunk computes while the one before is fetched and written.
   for rows in [*store.chunks(missing), None]:
     started = None
-    if rows is not None:
+    if rows is not None and not (should_stop and should_stop()):
       masks = pool.masks(rows)
       started = (rows, masks, pool.start(rows, masks))
     if pending is not None:
-      done += _finish(store, *pending, since=last)
+      chunk_done = _finish(store, *pending, since=last)
       last = time.monotonic()
+      done += chunk_done.num_models
+      if on_chunk:
+        on_chunk(chunk_done)
       if progress:
         progress(done, num_models)
     pending = started
+    if started is None:
+      break
   _warn_of_diverged(store)
   return store
 
@@ -158,6 +198,7 @@ def estimate(
       compile_seconds=max(seconds[0] - seconds[1], 0.0),
       seconds=num_calls * seconds[1],
       num_bytes=left * row_bytes,
+      num_devices=pool.trainer.num_devices,
   )
 
 
@@ -316,11 +357,24 @@ def read_outcome(
   return np.asarray(evaluate(jnp.asarray(store.read('parameters', rows))))
 
 
-def _finish(store, rows, masks, run, *, since) -> int:
+def _finish(store, rows, masks, run, *, since) -> ChunkDone:
   outcomes = run.wait()
-  record = {**provenance.record(), 'seconds': time.monotonic() - since}
-  store.write(rows, masks, outcomes, record)
-  return len(rows)
+  seconds = time.monotonic() - since
+  record = {**provenance.record(), 'seconds': seconds}
+  diverged = store.write(rows, masks, outcomes, record)
+  means = {
+      name: float(np.mean(outcomes[name][~diverged], dtype=np.float64))
+      for name, (shape, _) in store.outcomes.items()
+      if len(shape) < 2 and name not in _UNSUMMED and not diverged.all()
+  }
+  return ChunkDone(
+      first_row=int(rows[0]),
+      last_row=int(rows[-1]),
+      num_models=len(rows),
+      num_diverged=int(diverged.sum()),
+      seconds=seconds,
+      means=means,
+  )
 
 
 def _warn_of_diverged(store: store_lib.OutcomeStore) -> None:

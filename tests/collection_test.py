@@ -111,6 +111,26 @@ class CollectTest(_CountedTestCase):
     self._collect(progress=lambda *call: calls.append(call))
     self.assertEqual(calls, [(10, 10)])
 
+  def test_chunks_are_told_and_a_request_to_stop_is_heard(self):
+    told = []
+    store = self._collect(
+        on_chunk=told.append, should_stop=lambda: len(told) > 0
+    )
+    # The second was under way when the first was told.
+    self.assertEqual(
+        [(c.first_row, c.last_row) for c in told], [(0, 3), (4, 7)]
+    )
+    self.assertEqual([c.num_diverged for c in told], [0, 0])
+    np.testing.assert_allclose(
+        told[1].means['soft_margin'],
+        store.read('soft_margin', np.arange(4, 8)).mean(),
+        rtol=1e-5,
+    )
+    np.testing.assert_array_equal(store.missing(), [8, 9])
+    told.clear()
+    self.assertEmpty(self._collect(on_chunk=told.append).missing())
+    self.assertEqual([c.num_models for c in told], [2])
+
   def test_a_failed_write_loses_nothing_and_a_rerun_finishes(self):
     expected = _contents(self._collect(path=self.path + '2').path)
     write, calls = store_lib.OutcomeStore.write, []
