@@ -131,7 +131,11 @@ class StopRequest:
 
 
 def print_estimate(
-    pool: recipe_lib.Pool, path: str, num_models: int
+    pool: recipe_lib.Pool,
+    path: str,
+    num_models: int,
+    *,
+    in_stages: bool = False,
 ) -> collection.Estimate | None:
   """Prints and returns what filling a store will cost; None if it is full."""
   store = None
@@ -140,7 +144,9 @@ def print_estimate(
     if store.num_models >= num_models and not len(store.missing()):
       print(f'{path} is complete: {store.num_models} models')
       return None
-  cost = collection.estimate(pool, num_models=num_models, store=store)
+  cost = collection.estimate(
+      pool, num_models=num_models, store=store, in_stages=in_stages
+  )
   print(f'{path}: {cost}')
   return cost
 

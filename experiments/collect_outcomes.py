@@ -13,6 +13,8 @@ models a second on digits, on two cores.
 
 import dataclasses
 import functools
+import hashlib
+import json
 import os
 import sys
 
@@ -27,6 +29,7 @@ from experiments import workdir as workdir_lib
 from jdm import collection
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
+from jdm.training import checkpoints as checkpoints_lib
 from jdm.training import group as group_lib
 
 _NUM_MODELS = flags.DEFINE_integer('num_models', 1000, 'Rows of the store.')
@@ -41,6 +44,12 @@ _TENSORBOARD = flags.DEFINE_bool(
 _PROFILE = flags.DEFINE_bool(
     'profile', False, 'Records the second chunk in WORKDIR/profile, for xprof.'
 )
+_CHECKPOINT = flags.DEFINE_float(
+    'checkpoint_every_secs',
+    None,
+    'Saves models that are being trained in WORKDIR/checkpoints so often, for'
+    ' trainings of minutes; trains epoch by epoch.',
+)
 _REPAIR = flags.DEFINE_bool('repair', False, 'Trains damaged chunks again.')
 
 
@@ -52,13 +61,19 @@ def main(workdir: str) -> None:
     recipe = dataclasses.replace(recipe, group=_timed_group(recipe))
   recipe = _as_stored(path, recipe)
   pool = recipe_lib.build(recipe)
-  cost = binary.print_estimate(pool, path, _NUM_MODELS.value)
+  cost = binary.print_estimate(
+      pool,
+      path,
+      _NUM_MODELS.value,
+      in_stages=_CHECKPOINT.value is not None,
+  )
   if _DRY_RUN.value:
     _print_costs(cost)
     return
   if _REPAIR.value:
     _forget_damage(workdir, path)
   stop = binary.StopRequest()
+  checkpoints = _checkpoints(workdir, pool)
   log = metrics.Metrics(
       workdir, cost, tensorboard=_TENSORBOARD.value, profile=_PROFILE.value
   )
@@ -71,8 +86,11 @@ def main(workdir: str) -> None:
       progress=binary.Progress('training'),
       on_chunk=log.on_chunk,
       should_stop=stop.is_asked,
+      checkpoints=checkpoints,
   )
   num_missing = len(store.missing())
+  if checkpoints and not num_missing:
+    checkpoints.remove()
   took = log.end(is_complete=not num_missing)
   if num_missing and stop.is_asked():
     print(f'stopped as asked: {num_missing} models of {path} are missing')
@@ -93,6 +111,19 @@ def main(workdir: str) -> None:
           'group': store.recipe['group'],
           **took,
       },
+  )
+
+
+def _checkpoints(
+    workdir: str, pool: recipe_lib.Pool
+) -> checkpoints_lib.Checkpoints | None:
+  if _CHECKPOINT.value is None:
+    return None
+  name = json.dumps(pool.description, sort_keys=True).encode()
+  return checkpoints_lib.Checkpoints(
+      os.path.join(workdir, 'checkpoints'),
+      _CHECKPOINT.value,
+      hashlib.sha256(name).hexdigest(),
   )
 
 

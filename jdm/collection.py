@@ -5,7 +5,7 @@ The work is a loop over chunks of missing rows. Because row i is a function of
 goes on where `completed` ends.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 import hashlib
 import json
@@ -23,6 +23,7 @@ from jdm import outcomes as outcomes_lib
 from jdm import provenance
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
+from jdm.training import checkpoints as checkpoints_lib
 
 Progress = Callable[[int, int], None]
 
@@ -95,6 +96,7 @@ def collect(
     progress: Progress | None = None,
     on_chunk: Callable[[ChunkDone], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    checkpoints: checkpoints_lib.Checkpoints | None = None,
 ) -> store_lib.OutcomeStore:
   """Trains the rows that a store does not hold yet.
 
@@ -108,6 +110,9 @@ def collect(
     on_chunk: called after every chunk.
     should_stop: asked before every chunk; once it says yes, what is being
       trained is finished and stored, and nothing more is begun.
+    checkpoints: of models that train for long: the models of one call of the
+      program are stored as soon as they are done, and saved before that every
+      so many seconds. See `Trainer.start` for what this means for their bits.
 
   Returns:
     The store, complete unless `should_stop` said yes.
@@ -141,14 +146,19 @@ def collect(
   done = num_models - len(missing)
   if progress:
     progress(done, num_models)
+  pieces = store.chunks(missing)
+  if checkpoints:
+    pieces = _pieces(pieces, pool.trainer.rows_a_call)
   pending: tuple[Any, ...] | None = None
   last = time.monotonic()
   # One chunk computes while the one before is fetched and written.
-  for rows in [*store.chunks(missing), None]:
+  for rows in [*pieces, None]:
     started = None
     if rows is not None and not (should_stop and should_stop()):
       masks = pool.masks(rows)
-      started = (rows, masks, pool.start(rows, masks))
+      started = (rows, masks, pool.start(rows, masks, checkpoints))
+    if checkpoints:  # What has been trained is stored at once.
+      pending, started = started, None
     if pending is not None:
       chunk_done = _finish(store, *pending, since=last)
       last = time.monotonic()
@@ -157,9 +167,11 @@ def collect(
         on_chunk(chunk_done)
       if progress:
         progress(done, num_models)
-    pending = started
-    if started is None:
+      if checkpoints:
+        checkpoints.clear()
+    elif started is None:
       break
+    pending = started
   _warn_of_diverged(store)
   return store
 
@@ -169,6 +181,7 @@ def estimate(
     *,
     num_models: int,
     store: store_lib.OutcomeStore | None = None,
+    in_stages: bool = False,
 ) -> Estimate:
   """Times the training of a few rows; writes nothing.
 
@@ -176,27 +189,34 @@ def estimate(
     pool: what would be trained.
     num_models: how many rows the store shall hold.
     store: the store, if there is one already: its rows cost nothing.
+    in_stages: times one epoch, as for `collect(..., checkpoints=...)`.
   """
   left = num_models
   if store is not None:
     left -= len(store.completed()) + len(store.diverged())
   left = max(left, 0)
-  a_call = pool.trainer.group * pool.trainer.num_devices
+  a_call = pool.trainer.rows_a_call
   rows = np.arange(min(a_call, num_models))
   masks = pool.masks(rows)
-  seconds = []
-  for _ in range(2):
-    start = time.perf_counter()
-    pool.start(rows, masks).wait()
-    seconds.append(time.perf_counter() - start)
+  if in_stages:
+    compiling, a_call_takes = pool.trainer.timed_in_stages(
+        jax.random.key(pool.seed), pool.model_ids(rows), masks
+    )
+  else:
+    seconds = []
+    for _ in range(2):
+      start = time.perf_counter()
+      pool.start(rows, masks).wait()
+      seconds.append(time.perf_counter() - start)
+    compiling, a_call_takes = seconds[0] - seconds[1], seconds[1]
   num_calls = -(-left // a_call)
   row_bytes = -(-pool.trainer.num_train // 8)
   for shape, dtype in pool.outcome_layout().values():
     row_bytes += int(np.prod(shape)) * np.dtype(dtype).itemsize
   return Estimate(
       num_models=left,
-      compile_seconds=max(seconds[0] - seconds[1], 0.0),
-      seconds=num_calls * seconds[1],
+      compile_seconds=max(compiling, 0.0),
+      seconds=num_calls * a_call_takes,
       num_bytes=left * row_bytes,
       num_devices=pool.trainer.num_devices,
   )
@@ -355,6 +375,13 @@ def read_outcome(
     return np.asarray(read(logits, split.labels))
   evaluate = recipe_lib.evaluator(recipe, dataset, compute, targets)
   return np.asarray(evaluate(jnp.asarray(store.read('parameters', rows))))
+
+
+def _pieces(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+  """Parts of chunks that one call of the program trains."""
+  for rows in chunks:
+    for first in range(0, len(rows), size):
+      yield rows[first : first + size]
 
 
 def _finish(store, rows, masks, run, *, since) -> ChunkDone:

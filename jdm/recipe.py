@@ -19,6 +19,7 @@ from jdm import models
 from jdm import outcomes as outcomes_lib
 from jdm import subsets
 from jdm.datasets import dataset as dataset_lib
+from jdm.training import checkpoints as checkpoints_lib
 from jdm.training import convex
 from jdm.training import ensemble
 from jdm.training import exact
@@ -190,9 +191,16 @@ class Pool:
       return self.given_replicates[rows]
     return self.replicate
 
-  def start(self, rows: np.ndarray, masks: np.ndarray) -> ensemble.Pending:
+  def start(
+      self,
+      rows: np.ndarray,
+      masks: np.ndarray,
+      checkpoints: checkpoints_lib.Checkpoints | None = None,
+  ) -> ensemble.Pending:
     """Starts the training of some rows, whose masks are given."""
-    options = {}
+    options: dict[str, Any] = {}
+    if checkpoints is not None:
+      options['checkpoints'] = checkpoints
     if self.given_relabel is not None:
       which = np.asarray(rows) % len(self.given_relabel)
       options['relabel'] = self.given_relabel[which]
@@ -363,12 +371,12 @@ def make_trainer(
         ' --alpha'
     )
   model = make_model(recipe, dataset)
-  train_one = sgd.make_train_one(
+  parts = (
       model,
       recipe.training,
       outcomes_lib.get(recipe.outcomes, dataset.num_classes),
-      image_shape=dataset.image_shape,
   )
+  train_one = sgd.make_train_one(*parts, image_shape=dataset.image_shape)
   data = _training_data(recipe, dataset)
   chosen = recipe.group or group_lib.size(
       group_lib.bytes_of_model(
@@ -384,6 +392,7 @@ def make_trainer(
       min_subset_size=batch_size,
       exact_sizes=() if recipe.sampler == 'bernoulli' else sizes,
       devices=devices,
+      stages=sgd.make_stages(*parts, image_shape=dataset.image_shape),
   )
 
 

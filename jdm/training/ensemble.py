@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
+import hashlib
+import time
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ import numpy as np
 
 from jdm import subsets
 from jdm.solvers import precision
+from jdm.training import checkpoints as checkpoints_lib
 from jdm.training import sgd
 
 _AXIS = 'models'
@@ -40,6 +43,7 @@ class Trainer:
     one_capacity: pads every subset to `num_train`, for a `train_one` that takes
       as long for any size.
     float64: trains in float64, for a `train_one` that means it.
+    stages: `train_one` in parts, for checkpoints; None if it has none.
   """
 
   train_one: sgd.TrainOne
@@ -51,6 +55,7 @@ class Trainer:
   devices: Sequence[jax.Device] | None = None
   one_capacity: bool = False
   float64: bool = False
+  stages: sgd.Stages | None = None
 
   def __post_init__(self):
     if self.group < 1:
@@ -94,8 +99,18 @@ class Trainer:
       masks: np.ndarray,
       replicates: np.ndarray | int = 0,
       relabel: np.ndarray | None = None,
+      checkpoints: checkpoints_lib.Checkpoints | None = None,
   ) -> 'Pending':
-    """Starts what `train` does and returns before it is done."""
+    """Starts what `train` does and returns before it is done.
+
+    With `checkpoints` it trains epoch by epoch, saves on the way, and goes on
+    where a process before it was stopped; and returns when all is done. An
+    epoch by itself is another program than all of them: bits are those of any
+    run with checkpoints, interrupted or not, on any number of devices.
+
+    Raises:
+      ValueError: as `train`; or with `checkpoints`, if there are no `stages`.
+    """
     masks = subsets.check_masks(
         masks, who='`Trainer.train`', num_train=self.num_train
     )
@@ -113,21 +128,31 @@ class Trainer:
       )
     sizes = masks.sum(axis=1)
     capacities = np.array([self.capacity(size) for size in sizes], np.int64)
+    saved, names = None, np.zeros(len(masks), '<U24')
+    if checkpoints is not None:
+      names = _names(key, model_ids, replicates, masks, relabel)
+      saved = checkpoints.load(self._carry_shapes())
+    is_saved = np.isin(names, [] if saved is None else list(saved.names))
     calls: list[Any] = []
-    for capacity in np.unique(capacities):
-      rows = np.flatnonzero(capacities == capacity)
-      for first in range(0, len(rows), self._rows_a_call):
-        block = rows[first : first + self._rows_a_call]
+    # Of one capacity, and all from a checkpoint or none.
+    for kind in np.unique(np.stack([~is_saved, capacities], axis=1), axis=0):
+      alike = (~is_saved == kind[0]) & (capacities == kind[1])
+      rows = np.flatnonzero(alike)
+      for first in range(0, len(rows), self.rows_a_call):
+        block = rows[first : first + self.rows_a_call]
         labels = None if relabel is None else relabel[block]
-        outcomes = self._call(
-            key,
-            model_ids[block],
-            replicates[block],
-            masks[block],
-            labels,
-            capacity,
+        padded = self._padded(
+            model_ids[block], replicates[block], masks[block], labels, kind[1]
         )
-        calls.append((block, outcomes))
+        if checkpoints is None:
+          outcomes = self._call(key, padded)
+        else:
+          begun = None if kind[0] else saved
+          outcomes = self._call_in_stages(
+              key, padded, names[block], checkpoints, begun
+          )
+        counted = {name: (v, len(block)) for name, v in outcomes.items()}
+        calls.append((block, counted))
     return Pending(calls, sizes < self.min_subset_size)
 
   def relabellable(self, num_classes: int) -> 'Trainer':
@@ -172,20 +197,112 @@ class Trainer:
     return len(self._mesh.devices)
 
   @property
-  def _rows_a_call(self) -> int:
+  def rows_a_call(self) -> int:
+    """Models that one call of the program trains."""
     return self.group * self.num_devices
 
-  def _call(self, key, model_ids, replicates, masks, relabel, capacity):
-    padding = self._rows_a_call - len(model_ids)
-    subset_ids, sizes = subsets.to_indices(masks, capacity)
+  def _padded(self, model_ids, replicates, masks, relabel, capacity):
+    """The rows of one call, filled up with zeros."""
+    padding = self.rows_a_call - len(model_ids)
+    subset_ids, sizes = subsets.to_indices(masks, int(capacity))
     if relabel is not None:
       labels = np.take_along_axis(relabel, subset_ids, axis=1).astype(np.int32)
       subset_ids = subset_ids + self.num_train * (1 + labels)
     rows = (model_ids, replicates, subset_ids, sizes)
-    rows = [np.pad(r, [(0, padding)] + [(0, 0)] * (r.ndim - 1)) for r in rows]
+    return [np.pad(r, [(0, padding)] + [(0, 0)] * (r.ndim - 1)) for r in rows]
+
+  def _call(self, key, padded):
     with self._precision():
-      outcomes = self._program(key, *rows, self._placed_data)
-    return {name: (value, len(model_ids)) for name, value in outcomes.items()}
+      return self._program(key, *padded, self._placed_data)
+
+  def _call_in_stages(self, key, padded, names, checkpoints, saved):
+    """Trains the rows of one call epoch by epoch."""
+    num_epochs = self._stages().num_epochs
+    begin, advance, finish = self._stage_programs
+    data, epoch = self._placed_data, 0
+    with self._precision():
+      if saved is None:
+        carry = begin(key, *padded, data)
+      else:
+        epoch = saved.epoch
+        carry = self._restored(saved, names)
+      while epoch < num_epochs:
+        carry = advance(carry, np.int32(epoch), key, *padded, data)
+        epoch += 1
+        jax.block_until_ready(carry)  # Else no time has passed.
+        if checkpoints.is_due() and epoch < num_epochs:
+          checkpoints.save(list(names), epoch, carry)
+      return jax.block_until_ready(finish(carry, data))
+
+  def timed_in_stages(
+      self, key: jax.Array, model_ids: np.ndarray, masks: np.ndarray
+  ) -> tuple[float, float]:
+    """Times an epoch of one call, for an estimate of trainings of minutes.
+
+    Args:
+      key: as of `train`.
+      model_ids: at most `rows_a_call` of them.
+      masks: of subsets of one capacity, as of `train`.
+
+    Returns:
+      Wall seconds of compiling, and of training the call.
+
+    Raises:
+      ValueError: if there are no `stages`.
+    """
+    num_epochs = self._stages().num_epochs
+    capacity = self.capacity(int(masks.sum(axis=1).max()))
+    padded = self._padded(
+        np.asarray(model_ids, np.int32),
+        np.zeros(len(masks), np.int32),
+        masks,
+        None,
+        capacity,
+    )
+    begin, advance, finish = self._stage_programs
+    times = []
+    for _ in range(2):
+      with self._precision():
+        start = time.perf_counter()
+        data = self._placed_data
+        carry = jax.block_until_ready(begin(key, *padded, data))
+        begun = time.perf_counter()
+        carry = advance(carry, np.int32(0), key, *padded, data)
+        advanced = time.perf_counter() if jax.block_until_ready(carry) else 0.0
+        jax.block_until_ready(finish(carry, data))
+        done = time.perf_counter()
+      times.append((begun - start, advanced - begun, done - advanced))
+    seconds = np.dot(times[1], (1, num_epochs, 1))
+    return float(np.sum(times[0]) - np.sum(times[1])), float(seconds)
+
+  def _restored(self, saved, names):
+    """The carry of some saved models, on the devices of today."""
+    places = {name: place for place, name in enumerate(saved.names)}
+    which = np.array([places[name] for name in names])
+    which = np.pad(which, (0, self.rows_a_call - len(which)), mode='edge')
+    tree = jax.tree.structure(self._carry_shapes())
+    rows = jax.sharding.NamedSharding(
+        self._mesh, jax.sharding.PartitionSpec(_AXIS)
+    )
+    leaves = [jax.device_put(leaf[which], rows) for leaf in saved.leaves]
+    return jax.tree.unflatten(tree, leaves)
+
+  def _stages(self) -> sgd.Stages:
+    if self.stages is None:
+      raise ValueError(
+          'this trainer has no `stages`, so that its trainings cannot be'
+          ' checkpointed; it trains by another way than SGD, or by a `train_one`'
+          ' of your own (pass `stages`, too)'
+      )
+    return self.stages
+
+  def _carry_shapes(self) -> Any:
+    """Shapes of what is carried from epoch to epoch, of one model."""
+    begin = self._stages().begin
+    ids = jax.ShapeDtypeStruct((self.num_train,), np.int32)
+    size = jax.ShapeDtypeStruct((), np.int32)
+    with self._precision():
+      return jax.eval_shape(begin, jax.random.key(0), ids, size, self.data)
 
   def _precision(self) -> contextlib.AbstractContextManager:
     return precision.float64() if self.float64 else contextlib.nullcontext()
@@ -204,33 +321,87 @@ class Trainer:
 
   @functools.cached_property
   def _program(self):
-    def one(key, model_id, replicate, subset_ids, size, data):
+    def one(row, key, data):
+      model_id, replicate, subset_ids, size = row
       own_key = subsets.training_key(key, model_id, replicate)
       return self.train_one(own_key, subset_ids, size, data)
 
-    def group_on_device(key, model_ids, replicates, subset_ids, sizes, data):
+    program = self._of_rows(one)
+    return jax.jit(lambda key, *rest: program(rest[:-1], key, rest[-1]))
+
+  @functools.cached_property
+  def _stage_programs(self):
+    """`begin`, `advance` and `finish` of the stages, for the rows of a call."""
+    stages = self._stages()
+
+    def keyed(key, row):
+      model_id, replicate, subset_ids, size = row
+      return subsets.training_key(key, model_id, replicate), subset_ids, size
+
+    def begin(row, key, data):
+      return stages.begin(*keyed(key, row), data)
+
+    def advance(row, epoch_and_key, data):
+      carry, row = row
+      epoch, key = epoch_and_key
+      return stages.advance(carry, epoch, *keyed(key, row), data)
+
+    def finish(carry, unused, data):
+      del unused
+      return stages.finish(carry, data)
+
+    begins, advances, finishes = map(self._of_rows, (begin, advance, finish))
+    return (
+        jax.jit(lambda key, *rest: begins(rest[:-1], key, rest[-1])),
+        jax.jit(
+            lambda carry, epoch, key, *rest: advances(
+                (carry, rest[:-1]), (epoch, key), rest[-1]
+            ),
+            donate_argnums=0,
+        ),
+        jax.jit(lambda carry, data: finishes(carry, (), data)),
+    )
+
+  def _of_rows(self, one):
+    """Maps `one(row, shared, data)` over the rows of a group and over devices.
+
+    Rows are pytrees whose leaves begin with the models.
+    """
+
+    def group_on_device(rows, shared, data):
       if self.group > 1:
-        many = jax.vmap(one, in_axes=(None, 0, 0, 0, 0, None))
-        return many(key, model_ids, replicates, subset_ids, sizes, data)
+        return jax.vmap(one, in_axes=(0, None, None))(rows, shared, data)
       # Without vmap: a batched convolution would be a slow grouped one.
-      outcomes = one(
-          key, model_ids[0], replicates[0], subset_ids[0], sizes[0], data
-      )
-      return jax.tree.map(lambda value: value[None], outcomes)
+      found = one(jax.tree.map(lambda leaf: leaf[0], rows), shared, data)
+      return jax.tree.map(lambda value: value[None], found)
 
     spec = jax.sharding.PartitionSpec
     rows, everywhere = spec(_AXIS), spec()
-    mapped = jax.shard_map(
+    return jax.shard_map(
         group_on_device,
         mesh=self._mesh,
-        in_specs=(everywhere, rows, rows, rows, rows, everywhere),
+        in_specs=(rows, everywhere, everywhere),
         out_specs=rows,
         # With the check on, initial values that do not depend on the row
         # (zeros) count as one shared parameter: their gradients are summed
         # over devices, and every model is silently wrong.
         check_vma=False,
     )
-    return jax.jit(mapped)
+
+
+def _names(key, model_ids, replicates, masks, relabel) -> np.ndarray:
+  """A name for each row, of all that decides its training here."""
+  seed = np.asarray(jax.random.key_data(key)).tobytes()
+  names = []
+  for number, mask in enumerate(masks):
+    digest = hashlib.sha256(seed)
+    numbers = np.array([model_ids[number], replicates[number]], np.int64)
+    digest.update(numbers.tobytes())
+    digest.update(mask.tobytes())
+    if relabel is not None:
+      digest.update(np.ascontiguousarray(relabel[number]).tobytes())
+    names.append(digest.hexdigest()[:24])
+  return np.array(names, dtype=str)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -193,6 +193,57 @@ def make_train_one(
   return train_one
 
 
+class Stages(NamedTuple):
+  """The training of one model in parts, for checkpoints between epochs.
+
+  Attributes:
+    num_epochs: calls of `advance`, with epoch 0, 1, ...
+    begin: `begin(key, subset_ids, subset_size, data) -> carry`.
+    advance: `advance(carry, epoch, key, subset_ids, subset_size, data)`, the
+      carry after one more epoch.
+    finish: `finish(carry, data) -> {name: array}`, as `train_one` returns.
+  """
+
+  num_epochs: int
+  begin: Callable[..., Any]
+  advance: Callable[..., Any]
+  finish: Callable[..., dict[str, jax.Array]]
+
+
+def make_stages(
+    model: model_lib.Model,
+    config: Config,
+    outcomes: Mapping[str, outcomes_lib.Outcome],
+    *,
+    image_shape: tuple[int, ...] | None = None,
+) -> Stages:
+  """Makes the parts of what `make_train_one` makes; same arguments."""
+
+  def run(key, subset_ids, subset_size, data):
+    return _epochs(
+        model,
+        config,
+        key,
+        subset_ids,
+        subset_size,
+        data.inputs,
+        data.labels,
+        image_shape,
+    )
+
+  def begin(key, subset_ids, subset_size, data):
+    return run(key, subset_ids, subset_size, data)[0]
+
+  def advance(carry, epoch, key, subset_ids, subset_size, data):
+    return run(key, subset_ids, subset_size, data)[1](carry, epoch)[0]
+
+  def finish(carry, data):
+    params, state, _, _ = carry
+    return read_outcomes(model, params, state, outcomes, data)
+
+  return Stages(config.epochs, begin, advance, finish)
+
+
 def fit_one(
     model: model_lib.Model,
     config: Config,
@@ -205,6 +256,21 @@ def fit_one(
     image_shape: tuple[int, ...] | None = None,
 ) -> tuple[Any, Any]:
   """Trains one model; returns its parameters and state. See `make_train_one`."""
+  start, epoch = _epochs(
+      model, config, key, subset_ids, subset_size, inputs, labels, image_shape
+  )
+  (params, state, _, _), _ = lax.scan(epoch, start, jnp.arange(config.epochs))
+  return params, state
+
+
+def _epochs(
+    model, config, key, subset_ids, subset_size, inputs, labels, image_shape
+) -> tuple[Any, Callable[..., Any]]:
+  """What training starts from, and `epoch(carry, number) -> (carry, None)`.
+
+  A carry is the parameters, the state, the optimizer's moments and the number
+  of steps taken.
+  """
   init_key, order_key, augment_key = (
       jax.random.fold_in(key, number) for number in range(3)
   )
@@ -258,8 +324,7 @@ def fit_one(
 
   params, state = model.init(init_key)
   start = (params, state, optimizer.init(params), jnp.zeros((), jnp.int32))
-  (params, state, _, _), _ = lax.scan(epoch, start, jnp.arange(config.epochs))
-  return params, state
+  return start, epoch
 
 
 def read_outcomes(

@@ -1,0 +1,151 @@
+"""Trainings that go on where another process was stopped."""
+
+import dataclasses
+import functools
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdm import datasets
+from jdm import recipe as recipe_lib
+from jdm.training import checkpoints as lib
+from jdm.training import sgd
+
+_RECIPE = recipe_lib.Recipe(
+    model='linear',
+    training=sgd.Config(epochs=4, batch_size=10),
+    outcomes=('soft_margin',),
+    group=2,
+)
+_DATA = datasets.load('digits', num_train=60, num_test=20)
+_ROWS = np.arange(5)
+
+
+class _Stop(Exception):
+  pass
+
+
+class _Stopping(lib.Checkpoints):
+  """Saves after every epoch, and stops at one of the saves; 0 saves none."""
+
+  def __init__(self, folder, stop_at):
+    super().__init__(folder, 1e-9 if stop_at else 1e9, 'pool')
+    self.stop_at, self.num_saved, self.loaded = stop_at, 0, None
+
+  def save(self, names, epoch, carry):
+    super().save(names, epoch, carry)
+    self.num_saved += 1
+    if self.num_saved == self.stop_at:
+      self._manager.wait_until_finished()
+      raise _Stop
+
+  def load(self, carry):
+    self.loaded = super().load(carry)
+    return self.loaded
+
+
+@functools.cache
+def _pool(num_devices=1):
+  devices = jax.devices()[:num_devices]
+  return recipe_lib.build(_RECIPE, dataset=_DATA, devices=devices)
+
+
+def _train(checkpoints, num_devices=1, rows=_ROWS):
+  pool = _pool(num_devices)
+  return pool.start(rows, pool.masks(rows), checkpoints).wait()['soft_margin']
+
+
+class CheckpointsTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+
+  def _never(self):
+    return lib.Checkpoints(self.create_tempdir().full_path, 1e9, 'pool')
+
+  @parameterized.parameters((1, 2), (2, 1))
+  def test_goes_on_with_the_same_bits_on_any_devices(self, before, after):
+    expected = _train(self._never())
+    stopping = _Stopping(self.folder, 2)
+    with self.assertRaises(_Stop):
+      _train(stopping, before)
+    going_on = _Stopping(self.folder, 0)
+    found = _train(going_on, after)
+    self.assertEqual(going_on.loaded.epoch, 2)
+    self.assertLen(going_on.loaded.names, 2 * before)
+    np.testing.assert_array_equal(found, expected)
+
+  def test_trains_what_one_program_of_all_epochs_does(self):
+    pool = _pool()
+    whole = pool.start(_ROWS, pool.masks(_ROWS)).wait()['soft_margin']
+    np.testing.assert_allclose(_train(self._never()), whole, atol=1e-5)
+
+  def test_other_models_begin_anew(self):
+    with self.assertRaises(_Stop):
+      _train(_Stopping(self.folder, 3))
+    rows = np.array([7, 0, 9])  # One of the two that were saved.
+    found = _train(_Stopping(self.folder, 0), rows=rows)
+    np.testing.assert_array_equal(found, _train(self._never(), rows=rows))
+
+  @parameterized.parameters('identity', 'bits', 'torn')
+  def test_what_cannot_be_used_is_passed_over(self, kind):
+    carry = {'a': jnp.arange(6.0).reshape(2, 3), 'b': jnp.ones(2, int)}
+    one = jax.tree.map(lambda leaf: leaf[0], carry)
+    saver = lib.Checkpoints(self.folder, 1.0, 'pool')
+    saver.save(['x', 'y'], 1, carry)
+    saver.save(['x', 'y'], 2, carry)
+    # Waits, too: in truth, its process is gone.
+    self.assertEqual(saver.load(one).epoch, 2)
+    reader = lib.Checkpoints(
+        self.folder, 1.0, 'other' if kind == 'identity' else 'pool'
+    )
+    if kind != 'identity':
+      files = [
+          path
+          for path in sorted(saver._manager.directory.glob('2/state/d/*'))
+          or sorted(saver._manager.directory.glob('2/state/**/d/*'))
+          if path.is_file()
+      ]
+      self.assertNotEmpty(files)
+      for path in files:
+        content = path.read_bytes()
+        half = len(content) // 2
+        if kind == 'torn':
+          path.write_bytes(content[:half])
+        else:
+          flipped = bytes([content[half] ^ 255])
+          path.write_bytes(content[:half] + flipped + content[half + 1 :])
+    found = reader.load(one)
+    if kind == 'identity':
+      self.assertIsNone(found)
+    else:
+      self.assertEqual(found.epoch, 1)
+      np.testing.assert_array_equal(found.leaves[0], carry['a'])
+
+  def test_clear(self):
+    saver = lib.Checkpoints(self.folder, 1.0, 'pool')
+    carry = {'a': jnp.zeros((2, 3))}
+    saver.save(['x'], 1, carry)
+    saver.clear()
+    self.assertIsNone(saver.load({'a': jnp.zeros(3)}))
+
+  def test_bad_input(self):
+    with self.assertRaisesRegex(ValueError, 'every_secs > 0'):
+      lib.Checkpoints(self.folder, 0.0, 'pool')
+    pool = _pool()
+    trainer = dataclasses.replace(pool.trainer, stages=None)
+    with self.assertRaisesRegex(ValueError, 'no `stages`'):
+      trainer.start(
+          jax.random.key(0),
+          _ROWS,
+          pool.masks(_ROWS),
+          checkpoints=self._never(),
+      )
+
+
+if __name__ == '__main__':
+  absltest.main()
