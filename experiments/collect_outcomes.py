@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import sys
+from typing import Any
 
 from absl import flags
 import jax
@@ -29,8 +30,10 @@ from experiments import workdir as workdir_lib
 from jdm import collection
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
+from jdm.models import convolution
 from jdm.training import checkpoints as checkpoints_lib
 from jdm.training import group as group_lib
+from jdm.training import sgd
 
 _NUM_MODELS = flags.DEFINE_integer('num_models', 1000, 'Rows of the store.')
 _CHUNK = flags.DEFINE_integer('chunk', 256, 'Rows written at once.')
@@ -57,6 +60,8 @@ def main(workdir: str) -> None:
   """Collects into `workdir/store`."""
   path = os.path.join(workdir, 'store')
   recipe = training_flags.recipe()
+  if training_flags.wants_timed_convolution():
+    recipe = _timed_convolution(recipe)
   if training_flags.wants_timed_group():
     recipe = dataclasses.replace(recipe, group=_timed_group(recipe))
   recipe = _as_stored(path, recipe)
@@ -207,6 +212,38 @@ def _forget_damage(workdir: str, path: str) -> None:
       print(f'{other}: {len(rows)} models will be trained again when needed')
 
 
+def _timed_convolution(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
+  """Times an epoch of both formulations once, for --convolution=auto."""
+  if not isinstance(recipe.training, sgd.Config):
+    raise ValueError('--convolution=auto is for convolutional models')
+  key = jax.random.key(recipe.seed)
+
+  def options(formulation: str) -> dict[str, Any]:
+    # The default is left out of a recipe, as by the flag.
+    chosen = {} if formulation == 'im2col' else {'convolution': formulation}
+    return {**recipe.model_options, **chosen}
+
+  @functools.cache
+  def trial(formulation: str) -> recipe_lib.Pool:
+    training = dataclasses.replace(recipe.training, epochs=1)
+    changes = {'training': training, 'model_options': options(formulation)}
+    return recipe_lib.build(dataclasses.replace(recipe, **changes))
+
+  def run(formulation: str) -> int:
+    pool = trial(formulation)
+    rows = np.arange(pool.trainer.group * pool.trainer.num_devices)
+    pool.trainer.train(key, rows, pool.masks(rows))
+    return pool.trainer.group
+
+  chosen, seconds = group_lib.fastest(run, convolution.CONVOLUTIONS)
+  binary.table(
+      f'--convolution=auto chose {chosen}; pass --convolution={chosen} from now'
+      ' on',
+      {name: f'{s:.2e} s/model and epoch' for name, s in seconds.items()},
+  )
+  return dataclasses.replace(recipe, model_options=options(chosen))
+
+
 def _timed_group(recipe: recipe_lib.Recipe) -> int:
   """Times a few group sizes once, for --group=auto."""
   key = jax.random.key(recipe.seed)
@@ -215,10 +252,11 @@ def _timed_group(recipe: recipe_lib.Recipe) -> int:
   def pool_of(group: int) -> recipe_lib.Pool:
     return recipe_lib.build(dataclasses.replace(recipe, group=group))
 
-  def run(group: int) -> None:
+  def run(group: int) -> int:
     pool = pool_of(group)
     rows = np.arange(group * pool.trainer.num_devices)
     pool.trainer.train(key, rows, pool.masks(rows))
+    return group
 
   chosen, seconds = group_lib.fastest(run)
   binary.table(

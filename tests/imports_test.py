@@ -106,7 +106,7 @@ _SHELVES = {
             'tfds',
         },
     ),
-    'models': (models.MODELS, {'model', 'dense', 'im2col'}),
+    'models': (models.MODELS, {'model', 'dense', 'convolution'}),
     'outcomes': (outcomes.OUTCOMES, set()),
     'regressors': (regressors.REGRESSORS, {'observations'}),
 }

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from jdm import datasets
+from jdm import models
 from jdm import recipe as recipe_lib
 from jdm import subsets
 from jdm.training import sgd
@@ -43,6 +44,23 @@ def _build(devices=None, **changes):
   )
 
 
+_IMAGES = np.random.default_rng(0).normal(size=(6, 8, 8)).astype(np.float32)
+
+
+def _train_once(test_augmentation, inputs):
+  """Logits of a model at some inputs, after training on digits."""
+  dataset = datasets.load('digits', num_train=40, num_test=6)
+  test = dataclasses.replace(
+      dataset.test, inputs=inputs.reshape(6, 64), images=None
+  )
+  dataset = dataclasses.replace(dataset, test=test)
+  training = dataclasses.replace(_TRAINING, test_augmentation=test_augmentation)
+  recipe = recipe_lib.Recipe(training=training, outcomes=('logits',), group=1)
+  pool = recipe_lib.build(recipe, dataset=dataset)
+  rows = np.arange(1)
+  return pool.trainer.train(jax.random.key(0), rows, pool.masks(rows))['logits']
+
+
 class JsonTest(parameterized.TestCase):
 
   @parameterized.parameters(recipe_lib.Recipe(), _FULL)
@@ -51,6 +69,16 @@ class JsonTest(parameterized.TestCase):
     again = recipe_lib.Recipe.from_json(json.loads(words))
     self.assertEqual(again.to_json(), recipe.to_json())
     self.assertEqual(again.training, recipe.training)
+
+  def test_a_store_of_before_there_were_test_augmentations(self):
+    values = recipe_lib.Recipe().to_json()
+    self.assertNotIn('test_augmentation', values['training'])
+    training = recipe_lib.Recipe.from_json(values).training
+    self.assertEqual(training.test_augmentation, 'none')
+    changed = dataclasses.replace(training, test_augmentation='flip')
+    values = recipe_lib.Recipe(training=changed).to_json()
+    self.assertEqual(values['training']['test_augmentation'], 'flip')
+    self.assertEqual(recipe_lib.Recipe.from_json(values).training, changed)
 
   def test_a_description_builds_itself_again(self):
     pool = recipe_lib.build(_FULL)
@@ -101,6 +129,7 @@ class BuildTest(parameterized.TestCase):
     self.assertEqual((linear.learning_rate, linear.weight_decay), (0.05, 1e-3))
 
   def test_every_model_has_training_defaults(self):
+    self.assertEqual(set(recipe_lib.TRAINING_DEFAULTS), set(models.MODELS))
     for options in recipe_lib.TRAINING_DEFAULTS.values():
       sgd.Config(**options)
 
@@ -124,6 +153,56 @@ class BuildTest(parameterized.TestCase):
     alone = _build(devices=jax.devices()[:1])
     self.assertEqual(alone.trainer.num_devices, 1)
     self.assertEqual(alone.description, _build().description)
+
+  def test_flips_at_test_time_average_over_mirror_images(self):
+    outcomes = [
+        _train_once(test_augmentation=name, inputs=inputs)
+        for name, inputs in (
+            ('none', _IMAGES),
+            ('none', _IMAGES[:, :, ::-1]),
+            ('flip', _IMAGES),
+        )
+    ]
+    # float32 sums.
+    np.testing.assert_allclose(
+        outcomes[2], (outcomes[0] + outcomes[1]) / 2, atol=1e-5
+    )
+    self.assertGreater(np.abs(outcomes[0] - outcomes[1]).max(), 1e-2)
+
+  def test_prepared_inputs_change_no_outcome(self):
+    recipe = recipe_lib.Recipe(
+        model='cnn',
+        model_options={'channels': [4]},
+        training=_TRAINING,
+        outcomes=('logits',),
+        targets=('test', 'train'),
+        group=1,
+    )
+    dataset = datasets.load('digits', num_train=40, num_test=6)
+    trainer = recipe_lib.build(recipe, dataset=dataset).trainer
+    self.assertEqual(trainer.data.inputs.shape, (40, 6, 6, 9))
+    self.assertEqual(trainer.data.targets[''][0].shape, (6, 6, 6, 9))
+    targets = {
+        '': (dataset.test.inputs, dataset.test.labels),
+        '_train': (dataset.train.inputs, dataset.train.labels),
+    }
+    plain = dataclasses.replace(
+        trainer,
+        data=sgd.TrainingData(
+            dataset.train.inputs, dataset.train.labels, targets
+        ),
+    )
+    rows = np.arange(2)
+    masks = np.arange(80).reshape(2, 40) % 2 == 0
+    found = trainer.train(jax.random.key(0), rows, masks)
+    expected = plain.train(jax.random.key(0), rows, masks)
+    for name in ('logits', 'logits_train'):
+      # The same products; XLA may sum them in another order.
+      np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+    flipped = dataclasses.replace(_TRAINING, augmentations=('flip',))
+    recipe = dataclasses.replace(recipe, training=flipped)
+    trainer = recipe_lib.build(recipe, dataset=dataset).trainer
+    self.assertEqual(trainer.data.inputs.shape, (40, 64))
 
   def test_regression(self):
     pool = _build(
@@ -177,6 +256,23 @@ class ErrorsTest(parameterized.TestCase):
           'augmentation',
           {'training': sgd.Config(batch_size=5, augmentations=('blur',))},
           'blur.*flip',
+      ),
+      (
+          'batch_of_one',
+          {
+              'model': 'resnet9',
+              'model_options': {'width': 1},
+              'training': sgd.Config(batch_size=1),
+          },
+          "'resnet9' normalizes by the statistics of a batch.*--batch_size",
+      ),
+      (
+          'flip_of_a_table',
+          {
+              'dataset': 'iris',
+              'training': sgd.Config(batch_size=5, test_augmentation='flip'),
+          },
+          r"\['flip'\] expect images",
       ),
   )
   def test_build(self, changes, words):

@@ -13,6 +13,8 @@ from jdm.models import cnn
 from jdm.models import linear
 from jdm.models import mlp
 from jdm.models import model
+from jdm.models import resnet9
+from jdm.models import resnet18
 
 Model = model.Model
 from_flax = model.from_flax
@@ -22,6 +24,8 @@ MODELS: Mapping[str, Callable[..., Model]] = {
     'linear': linear.make,
     'mlp': mlp.make,
     'cnn': cnn.make,
+    'resnet9': resnet9.make,
+    'resnet18': resnet18.make,
 }
 
 

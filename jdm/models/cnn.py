@@ -1,12 +1,13 @@
 """A small convolutional network: two strided convolutions and a dense layer."""
 
 from collections.abc import Sequence
+import dataclasses
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jdm.models import im2col
+from jdm.models import convolution as convolution_lib
 from jdm.models import model
 
 _SMALL_IMAGE = 12  # Below this side two 2-strided convolutions leave nothing.
@@ -21,6 +22,8 @@ class Cnn(nn.Module):
     channels: output channels of each convolution.
     sizes: kernel sides in pixels.
     strides: strides in pixels.
+    convolution: 'im2col' or 'lax'; see `convolution.Conv`.
+    compute_dtype: 'float32' or 'bfloat16', of everything up to the features.
   """
 
   num_outputs: int
@@ -28,23 +31,47 @@ class Cnn(nn.Module):
   channels: tuple[int, ...] = (16, 32)
   sizes: tuple[int, ...] = (5, 3)
   strides: tuple[int, ...] = (2, 2)
+  convolution: str = 'im2col'
+  compute_dtype: str = 'float32'
 
   def setup(self):
     """Makes the layers."""
     options = zip(self.channels, self.sizes, self.strides)
-    self.convolutions = [im2col.Conv(*option) for option in options]
+    self.convolutions = [
+        convolution_lib.Conv(
+            *option,
+            convolution=self.convolution,
+            compute_dtype=self.compute_dtype,
+        )
+        for option in options
+    ]
     self.head = nn.Dense(self.num_outputs)
 
   def features(self, inputs: jax.Array) -> jax.Array:
     """Returns the flattened last convolution, `[batch, num_features]`."""
-    hidden = jnp.reshape(inputs, (-1, *self.image_shape))
-    for convolution in self.convolutions:
+    first, *others = self.convolutions
+    if inputs.shape[1:] == self.patches_shape:
+      hidden = nn.relu(first(inputs, is_cut=True))
+    else:
+      images = jnp.reshape(inputs, (-1, *self.image_shape))
+      hidden = nn.relu(first(images))
+    for convolution in others:
       hidden = nn.relu(convolution(hidden))
+    hidden = hidden.astype(jnp.float32)
     return jnp.reshape(hidden, (hidden.shape[0], -1))
 
   def __call__(self, inputs: jax.Array) -> jax.Array:
     """Maps `[batch, ...]` to `[batch, num_outputs]`."""
     return self.head(self.features(inputs))
+
+  @property
+  def patches_shape(self) -> tuple[int, ...] | None:
+    """Shape of an image's first patches; None where they are not used."""
+    if self.convolution != 'im2col':
+      return None
+    size, stride = self.sizes[0], self.strides[0]
+    rows, columns = ((n - size) // stride + 1 for n in self.image_shape[:2])
+    return rows, columns, size**2 * self.image_shape[2]
 
 
 def make(
@@ -55,6 +82,8 @@ def make(
     channels: Sequence[int] = (16, 32),
     sizes: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
+    convolution: str = 'im2col',
+    compute_dtype: str = 'float32',
 ) -> model.Model:
   """Makes the network for inputs `[batch, *input_shape]`.
 
@@ -66,18 +95,20 @@ def make(
     channels: output channels of each convolution.
     sizes: kernel sides; by default 5, 3, 3, ..., or all 3 for small images.
     strides: strides; by default all 2, or 1, 2, 2, ... for small images.
+    convolution: 'im2col' (15 times faster on a CPU) or 'lax'.
+    compute_dtype: 'bfloat16' is for accelerators: twice as slow on a CPU.
+
+  Returns:
+    The model. With 'im2col' it can be `prepare`d: the patches of the first
+    convolution are cut once for a dataset, not in each step.
 
   Raises:
     ValueError: if inputs are not images, or too small for the kernels, or if
-      there is not one size and one stride for each entry of `channels`.
+      there is not one size and one stride for each entry of `channels`, or on
+      an unknown option.
   """
-  shape = tuple(image_shape or input_shape)
-  shape = (*shape, 1) if len(shape) == 2 else shape
-  if len(shape) != 3:
-    raise ValueError(
-        f'the cnn expects images [height, width(, channels)], got inputs of'
-        f' shape {input_shape}; choose --model=mlp for tables.'
-    )
+  convolution_lib.check_options(convolution, compute_dtype)
+  shape = convolution_lib.image_shape('cnn', input_shape, image_shape)
   small = min(shape[:2]) < _SMALL_IMAGE
   others = len(channels) - 1
   sizes = tuple(sizes or (3 if small else 5, *[3] * others))
@@ -96,5 +127,21 @@ def make(
           f' images of shape {shape}; pass smaller sizes or --model=mlp.'
       )
     side = (side - size) // stride + 1
-  module = Cnn(num_outputs, shape, tuple(channels), sizes, strides)
-  return model.from_flax(module, jnp.zeros((1, *input_shape)))
+  module = Cnn(
+      num_outputs,
+      shape,
+      tuple(channels),
+      sizes,
+      strides,
+      convolution,
+      compute_dtype,
+  )
+  made = model.from_flax(module, jnp.zeros((1, *input_shape)))
+  if convolution != 'im2col':
+    return made
+
+  def prepare(inputs: jax.Array) -> jax.Array:
+    images = jnp.reshape(inputs, (-1, *shape))
+    return convolution_lib.patches(images, sizes[0], strides[0])
+
+  return dataclasses.replace(made, prepare=prepare)

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
-_MAX_SHIFT = 2  # Pixels, as in the CIFAR recipe of the datamodels paper.
+# Pixels, as in the CIFAR recipe of the datamodels paper.
+_MAX_SHIFT = 2
+_CUT = 4
 
 
 def flip(key: jax.Array, images: jax.Array) -> jax.Array:
@@ -34,10 +36,32 @@ def translate(key: jax.Array, images: jax.Array) -> jax.Array:
   return jax.vmap(cut)(padded, corners)
 
 
+def cutout(key: jax.Array, images: jax.Array) -> jax.Array:
+  """Sets a square of four pixels a side, somewhere in each image, to 0.
+
+  0 is the mean pixel, since inputs are normalized. The square lies within the
+  image; an image that is smaller loses everything.
+  """
+  height, width = images.shape[1:3]
+  places = jnp.array([[max(side - _CUT, 0) + 1 for side in (height, width)]])
+  corners = jax.random.randint(key, (images.shape[0], 2), 0, places)
+
+  def is_cut(axis: int) -> jax.Array:
+    start = corners[:, axis, None]
+    position = jnp.arange(images.shape[1 + axis])[None]
+    return (position >= start) & (position < start + _CUT)
+
+  cut = is_cut(0)[:, :, None, None] & is_cut(1)[:, None, :, None]
+  return jnp.where(cut, jnp.zeros((), images.dtype), images)
+
+
 AUGMENTATIONS: Mapping[str, Augmentation] = {
     'flip': flip,
     'translate': translate,
+    'cutout': cutout,
 }
+
+TEST_AUGMENTATIONS = ('none', 'flip')
 
 
 def make(
@@ -64,13 +88,9 @@ def make(
         f'no augmentation is called {unknown}; known augmentations:'
         f' {sorted(AUGMENTATIONS)}'
     )
-  shape = tuple(image_shape or input_shape)
-  shape = (*shape, 1) if len(shape) == 2 else shape
-  if names and len(shape) != 3:
-    raise ValueError(
-        f'augmentations {list(names)} expect images, got inputs of shape'
-        f' {input_shape}'
-    )
+  if not names:
+    return lambda key, inputs: inputs
+  shape = _image_shape(names, input_shape, image_shape)
 
   def augment(key: jax.Array, inputs: jax.Array) -> jax.Array:
     images = inputs.reshape(-1, *shape)
@@ -79,3 +99,44 @@ def make(
     return images.reshape(inputs.shape)
 
   return augment
+
+
+def views(
+    name: str,
+    inputs: jax.Array,
+    image_shape: tuple[int, ...] | None = None,
+) -> list[jax.Array]:
+  """The forms of some images whose logits are averaged at test time.
+
+  Args:
+    name: 'none', the images alone; or 'flip', with their mirror images, left
+      to right. (The datamodels paper's code reverses the colour channels.)
+    inputs: `[num, ...]`.
+    image_shape: shape of one image, where inputs are flattened images.
+
+  Returns:
+    Arrays of the shape of `inputs`.
+
+  Raises:
+    ValueError: on an unknown name, or inputs that are not images.
+  """
+  if name not in TEST_AUGMENTATIONS:
+    raise ValueError(
+        f'test_augmentation is one of {list(TEST_AUGMENTATIONS)}, got {name!r}'
+    )
+  if name == 'none':
+    return [inputs]
+  shape = _image_shape([name], inputs.shape[1:], image_shape)
+  mirrored = jnp.flip(inputs.reshape(-1, *shape), axis=2)
+  return [inputs, mirrored.reshape(inputs.shape)]
+
+
+def _image_shape(names, input_shape, image_shape) -> tuple[int, ...]:
+  shape = tuple(image_shape or input_shape)
+  shape = (*shape, 1) if len(shape) == 2 else shape
+  if len(shape) != 3:
+    raise ValueError(
+        f'augmentations {list(names)} expect images, got inputs of shape'
+        f' {tuple(input_shape)}'
+    )
+  return shape

@@ -5,7 +5,7 @@ of every result. So the group size is a pure function of the recipe and the
 kind of device, never of the number of devices, the chunk or the load.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import time
 from typing import Any
 
@@ -62,23 +62,24 @@ def size(num_bytes: int, platform: str) -> int:
 
 
 def fastest(
-    run: Callable[[int], Any], candidates: tuple[int, ...] = (1, 4, 16, 64, 256)
-) -> tuple[int, dict[int, float]]:
-  """Times candidates once; for users who ask for `--group=auto`.
+    run: Callable[[Any], int], candidates: Sequence[Any] = (1, 4, 16, 64, 256)
+) -> tuple[Any, dict[Any, float]]:
+  """Times candidates once; for users who ask for `--group=auto` and the like.
 
   Args:
-    run: trains one group of the given size and waits for it.
-    candidates: group sizes to try.
+    run: trains a few models by a candidate, waits for them and returns how many
+      they were (on each device).
+    candidates: group sizes to try, or any other choice.
 
   Returns:
-    The fastest size, and the seconds a model took for each.
+    The fastest candidate, and the seconds a model took for each.
   """
   seconds = {}
   for candidate in candidates:
     run(candidate)  # Compiles.
     start = time.perf_counter()
-    run(candidate)
-    seconds[candidate] = (time.perf_counter() - start) / candidate
+    num_models = run(candidate)
+    seconds[candidate] = (time.perf_counter() - start) / num_models
   return min(seconds, key=seconds.__getitem__), seconds
 
 

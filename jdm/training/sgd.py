@@ -28,7 +28,8 @@ class TrainingData(NamedTuple):
   """What a training reads; one copy a device, shared by all models.
 
   Attributes:
-    inputs: `[num_train, ...]`.
+    inputs: `[num_train, ...]`; like those of targets, what `model.prepare` makes
+      of them where that is done.
     labels: `[num_train]`, int (float for regression); or `[k * num_train]`,
       where entry `j * num_train + i` is another label of example i. Subset ids
       run over the labels: id `j * num_train + i` trains on example i with that
@@ -57,6 +58,8 @@ class Config:
     optimizer: 'sgd', or the name of any optax optimizer that takes a learning
       rate, or a function `(schedule) -> optax.GradientTransformation`.
     augmentations: names of `training.augmentation`, applied inside the step.
+    test_augmentation: 'none'; or 'flip', which averages the logits of an image
+      and of its mirror image.
   """
 
   epochs: int = 10
@@ -68,6 +71,7 @@ class Config:
   label_smoothing: float = 0.0
   optimizer: str | Callable[..., optax.GradientTransformation] = 'sgd'
   augmentations: tuple[str, ...] = ()
+  test_augmentation: str = 'none'
 
   def __post_init__(self):
     positive = ('epochs', 'batch_size', 'learning_rate')
@@ -80,6 +84,12 @@ class Config:
     if self.weight_decay < 0:
       raise ValueError(
           f'weight_decay must not be negative, got {self.weight_decay}'
+      )
+    if self.test_augmentation not in augmentation.TEST_AUGMENTATIONS:
+      raise ValueError(
+          'test_augmentation is one of'
+          f' {list(augmentation.TEST_AUGMENTATIONS)}, got'
+          f' {self.test_augmentation!r}'
       )
     if isinstance(self.optimizer, str) and not _is_optimizer(self.optimizer):
       raise ValueError(
@@ -188,7 +198,15 @@ def make_train_one(
         data.labels,
         image_shape=image_shape,
     )
-    return read_outcomes(model, params, state, outcomes, data)
+    return read_outcomes(
+        model,
+        params,
+        state,
+        outcomes,
+        data,
+        test_augmentation=config.test_augmentation,
+        image_shape=image_shape,
+    )
 
   return train_one
 
@@ -239,7 +257,15 @@ def make_stages(
 
   def finish(carry, data):
     params, state, _, _ = carry
-    return read_outcomes(model, params, state, outcomes, data)
+    return read_outcomes(
+        model,
+        params,
+        state,
+        outcomes,
+        data,
+        test_augmentation=config.test_augmentation,
+        image_shape=image_shape,
+    )
 
   return Stages(config.epochs, begin, advance, finish)
 
@@ -333,8 +359,14 @@ def read_outcomes(
     state: Any,
     outcomes: Mapping[str, outcomes_lib.Outcome],
     data: TrainingData,
+    *,
+    test_augmentation: str = 'none',
+    image_shape: tuple[int, ...] | None = None,
 ) -> dict[str, jax.Array]:
-  """Reads all outcomes of one trained model, by name and suffix."""
+  """Reads all outcomes of one trained model, by name and suffix.
+
+  The last two are as of `evaluate`.
+  """
   result = {
       name: outcome.compute(params)
       for name, outcome in outcomes.items()
@@ -344,21 +376,53 @@ def read_outcomes(
   if not of_targets:
     return result
   for suffix, (inputs, labels) in data.targets.items():
-    logits = evaluate(model, params, state, jnp.asarray(inputs))
+    logits = evaluate(
+        model,
+        params,
+        state,
+        jnp.asarray(inputs),
+        test_augmentation=test_augmentation,
+        image_shape=image_shape,
+    )
     for name, outcome in of_targets.items():
       result[name + suffix] = outcome.compute(logits, labels)
   return result
 
 
 def evaluate(
-    model: model_lib.Model, params: Any, state: Any, inputs: jax.Array
+    model: model_lib.Model,
+    params: Any,
+    state: Any,
+    inputs: jax.Array,
+    *,
+    test_augmentation: str = 'none',
+    image_shape: tuple[int, ...] | None = None,
 ) -> jax.Array:
-  """Computes the logits `[num_targets, num_classes]`, in batches if large."""
+  """Computes the logits `[num_targets, num_classes]`, in batches if large.
+
+  Args:
+    model: what was trained.
+    params: of it.
+    state: of it.
+    inputs: `[num_targets, ...]`, or what `model.prepare` makes of them.
+    test_augmentation: 'flip' averages over images and their mirror images.
+    image_shape: shape of one image, where inputs are flattened images.
+  """
+
+  def apply(inputs):
+    logits, *others = (
+        model.apply(params, state, view, False)[0]
+        for view in augmentation.views(test_augmentation, inputs, image_shape)
+    )
+    for other in others:
+      logits = logits + other
+    return logits / (1 + len(others)) if others else logits
+
   num_targets = inputs.shape[0]
   image_like = inputs.ndim > 2
   batch = 100 if image_like else max(1, _EVALUATION_INPUTS // inputs[0].size)
   if num_targets <= batch:
-    return model.apply(params, state, inputs, False)[0]
+    return apply(inputs)
   num_batches = -(-num_targets // batch)
   padding = [(0, num_batches * batch - num_targets)] + [(0, 0)] * (
       inputs.ndim - 1
@@ -366,5 +430,5 @@ def evaluate(
   batches = jnp.pad(inputs, padding).reshape(
       num_batches, batch, *inputs.shape[1:]
   )
-  logits = lax.map(lambda x: model.apply(params, state, x, False)[0], batches)
+  logits = lax.map(apply, batches)
   return logits.reshape(num_batches * batch, -1)[:num_targets]

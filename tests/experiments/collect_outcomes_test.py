@@ -1,9 +1,11 @@
 """More outcomes of a pool that is there: read from it, or refused with advice."""
 
+import re
 import tempfile
 
 from absl.testing import absltest
 
+from jdm import store as store_lib
 from tests.experiments import binaries_test
 
 _SMALL = (
@@ -43,6 +45,18 @@ class MoreOutcomesTest(absltest.TestCase):
           'neither correctness_train nor the logits.*trained again.*'
           '--outcomes=logits,correctness --targets=test,train',
       )
+
+  def test_a_timed_convolution_is_of_the_recipe(self):
+    with tempfile.TemporaryDirectory() as workdir:
+      flags = ('--model=cnn', '--num_train=30', '--batch_size=10')
+      done = self._collect(workdir, 2, *flags, '--convolution=auto')
+      self.assertEqual(done.returncode, 0, done.stderr)
+      found = re.search(r'pass --convolution=(\w+) from now', done.stdout)
+      assert found is not None
+      options = store_lib.OutcomeStore.open(f'{workdir}/store').recipe[
+          'model_options'
+      ]
+      self.assertEqual(options.get('convolution', 'im2col'), found.group(1))
 
   def test_another_model_is_refused_as_ever(self):
     with tempfile.TemporaryDirectory() as workdir:

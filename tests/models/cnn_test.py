@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdm import models
-from jdm.models import im2col
+from jdm.models import convolution
 
 
-class Im2colTest(parameterized.TestCase):
+class ConvTest(parameterized.TestCase):
 
   @parameterized.parameters(
       (1, 2, (9, 9, 1)),
@@ -28,7 +28,7 @@ class Im2colTest(parameterized.TestCase):
 
     @jax.jit
     def both(images, kernel):
-      layer = im2col.Conv(6, size, stride)
+      layer = convolution.Conv(6, size, stride)
       params = {'kernel': kernel.reshape(-1, 6), 'bias': bias}
       expected = lax.conv_general_dilated(
           images,
@@ -47,14 +47,14 @@ class Im2colTest(parameterized.TestCase):
 
   def test_patches_by_hand(self):
     images = jnp.arange(16.0).reshape(1, 4, 4, 1)
-    patches = im2col.patches(images, 2, 2)
+    patches = convolution.patches(images, 2, 2)
     np.testing.assert_array_equal(
         patches[0],
         [[[0, 1, 4, 5], [2, 3, 6, 7]], [[8, 9, 12, 13], [10, 11, 14, 15]]],
     )
 
   def test_scale_of_the_initial_kernel(self):
-    layer = im2col.Conv(400, 5, 1)
+    layer = convolution.Conv(400, 5, 1)
     params = layer.init(jax.random.key(0), jnp.zeros((1, 5, 5, 4)))['params']
     # Variance 2 / fan-in of 100; 40,000 draws: standard error 0.4 %.
     self.assertAlmostEqual(float(params['kernel'].std()), 0.02**0.5, delta=2e-3)

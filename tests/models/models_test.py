@@ -12,18 +12,34 @@ import numpy as np
 from jdm import models
 from jdm.models import dense
 from jdm.training import sgd
+from tests.models import quick
 
 _NUM_CLASSES = 3
 _INPUTS = np.random.default_rng(0).normal(size=(12, 64)).astype(np.float32)
 _LABELS = np.arange(12) % _NUM_CLASSES
+# Smaller than by default, to be quick.
+_OPTIONS = {'resnet9': {'width': 4}, 'resnet18': {'width': 2, 'stem': 'small'}}
+_LOGIT_SCALE = {'resnet9': 0.2}
+# Takes long to compile; `resnet_test` compares its steps with flax's.
+_QUICK = [name for name in models.MODELS if name != 'resnet18']
 
 
 @functools.cache
 def _make(name):
-  """A model whose `init` and `apply` are compiled once for all tests."""
-  model = models.make(name, (64,), _NUM_CLASSES, image_shape=(8, 8))
-  apply = jax.jit(model.apply, static_argnums=3)
-  return models.Model(jax.jit(model.init), apply, model.features)
+  """A small model of each kind."""
+  options = _OPTIONS.get(name, {})
+  return models.make(name, (64,), _NUM_CLASSES, image_shape=(8, 8), **options)
+
+
+@functools.cache
+def _init(name):
+  return quick.jit(_make(name).init)
+
+
+@functools.cache
+def _evaluate(name):
+  model = _make(name)
+  return quick.jit(lambda *arguments: model.apply(*arguments, False)[0])
 
 
 def _leaves(tree):
@@ -48,14 +64,13 @@ class ContractTest(parameterized.TestCase):
 
   @parameterized.parameters(*models.MODELS)
   def test_init_is_a_function_of_the_key(self, name):
-    model = _make(name)
-    first, again = (model.init(jax.random.key(3))[0] for _ in range(2))
+    first, again = (_init(name)(jax.random.key(3))[0] for _ in range(2))
     np.testing.assert_array_equal(_leaves(first), _leaves(again))
     if name != 'linear':  # Starts from zeros.
-      other = model.init(jax.random.key(4))[0]
+      other = _init(name)(jax.random.key(4))[0]
       self.assertFalse(np.array_equal(_leaves(first), _leaves(other)))
 
-  @parameterized.parameters(*models.MODELS)
+  @parameterized.parameters(*_QUICK)
   def test_many_at_once(self, name):
     model = _make(name)
 
@@ -64,32 +79,35 @@ class ContractTest(parameterized.TestCase):
       return model.apply(params, state, _INPUTS, False)[0]
 
     keys = jax.random.split(jax.random.key(0), 3)
-    together = jax.jit(jax.vmap(run))(keys)
+    together = quick.jit(jax.vmap(run))(keys)
     for row, key in enumerate(keys):
+      alone = _evaluate(name)(*_init(name)(key), _INPUTS)
       # A batched product sums in another order.
-      np.testing.assert_allclose(together[row], run(key), atol=1e-5)
+      np.testing.assert_allclose(together[row], alone, atol=1e-5)
 
   @parameterized.parameters(*models.MODELS)
   def test_logits_are_linear_in_the_features(self, name):
     model = _make(name)
-    params, state = model.init(jax.random.key(0))
+    params, state = _init(name)(jax.random.key(0))
     params = jax.tree.map(lambda leaf: leaf + 0.1, params)
-    features = np.asarray(jax.jit(model.features)(params, state, _INPUTS))
+    features = np.asarray(quick.jit(model.features)(params, state, _INPUTS))
     self.assertEqual(features.ndim, 2)
     head = params['BatchLastDense_0' if name == 'linear' else 'head']
     kernel = np.asarray(head['kernel'])
     kernel = kernel if kernel.shape[0] == features.shape[1] else kernel.T
-    found = features @ kernel + np.asarray(head['bias'])[None]
-    logits = model.apply(params, state, _INPUTS, False)[0]
+    found = features @ kernel * _LOGIT_SCALE.get(name, 1.0)
+    if 'bias' in head:
+      found = found + np.asarray(head['bias'])[None]
+    logits = _evaluate(name)(params, state, _INPUTS)
     # Sums of up to 128 float32 products, in another order.
     np.testing.assert_allclose(found, logits, rtol=1e-4, atol=1e-4)
 
-  @parameterized.parameters(*models.MODELS)
+  @parameterized.parameters(*_QUICK)
   def test_gradient_descent_lowers_the_loss(self, name):
     model = _make(name)
-    params, state = model.init(jax.random.key(0))
+    params, state = _init(name)(jax.random.key(0))
 
-    @jax.jit
+    @quick.jit
     def step(params):
       def loss(params):
         logits = model.apply(params, state, _INPUTS, True)[0]
@@ -146,12 +164,12 @@ class FromFlaxTest(parameterized.TestCase):
   def test_state_is_carried_and_only_training_changes_it(self):
     module = _Normalized()
     model = models.from_flax(module, jnp.asarray(_INPUTS[:1]))
-    params, state = jax.jit(model.init)(jax.random.key(0))
+    params, state = quick.jit(model.init)(jax.random.key(0))
     self.assertEqual(set(state), {'batch_stats'})
-    apply = jax.jit(model.apply, static_argnums=3)
+    apply = quick.jit(model.apply, static_argnums=3)
     logits, evaluated = apply(params, state, _INPUTS, False)
     np.testing.assert_array_equal(_leaves(evaluated), _leaves(state))
-    expected = jax.jit(module.apply)({'params': params, **state}, _INPUTS)
+    expected = quick.jit(module.apply)({'params': params, **state}, _INPUTS)
     np.testing.assert_array_equal(logits, expected)
     trained = apply(params, state, _INPUTS, True)[1]
     # Running mean and variance, by hand: 0.9 of the old and 0.1 of the batch.

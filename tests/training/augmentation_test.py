@@ -39,6 +39,19 @@ class AugmentationTest(parameterized.TestCase):
     self.assertBetween(counts.min(), 1, 16)
     self.assertLess(counts.max(), 40)
 
+  def test_cutout(self):
+    images = _IMAGES + 1  # No pixel is 0 before.
+    cut = np.asarray(jax.jit(augmentation.cutout)(_KEY, images))
+    counts = np.zeros((2, 3), int)
+    for row in range(2):
+      for column in range(3):
+        expected = images.copy()
+        expected[:, row : row + 4, column : column + 4] = 0
+        counts[row, column] = (cut == expected).all(axis=(1, 2, 3)).sum()
+    self.assertEqual(counts.sum(), 400)  # Each image is one of the 6 cuts.
+    # 67 expected of each; five standard deviations.
+    self.assertBetween(counts.min(), 30, 67)
+
   @parameterized.parameters(*augmentation.AUGMENTATIONS)
   def test_contract(self, name):
     augment = jax.jit(augmentation.make((name,), (30,), (5, 6)))
@@ -94,6 +107,31 @@ class AugmentationTest(parameterized.TestCase):
         ValueError, r"\['flip'\] expect images.*\(9,\)"
     ):
       augmentation.make(('flip',), (9,), None)
+
+
+class ViewsTest(parameterized.TestCase):
+
+  @parameterized.parameters(((5, 6, 3), None), ((90,), (5, 6, 3)))
+  def test_mirror_along_the_width(self, input_shape, image_shape):
+    images = np.arange(2 * 90.0).reshape(2, 5, 6, 3)
+    inputs = jnp.asarray(images).reshape(2, *input_shape)
+    same, mirrored = augmentation.views('flip', inputs, image_shape)
+    np.testing.assert_array_equal(same, inputs)
+    for column in range(6):
+      np.testing.assert_array_equal(
+          np.asarray(mirrored).reshape(images.shape)[:, :, column],
+          images[:, :, 5 - column],
+      )
+
+  def test_none(self):
+    (same,) = augmentation.views('none', jnp.ones((3, 7)))
+    self.assertEqual(same.shape, (3, 7))
+
+  def test_errors(self):
+    with self.assertRaisesRegex(ValueError, r"\['flip'\] expect images"):
+      augmentation.views('flip', jnp.ones((3, 7)))
+    with self.assertRaisesRegex(ValueError, "'none', 'flip'.*'mirror'"):
+      augmentation.views('mirror', jnp.ones((3, 7)))
 
 
 if __name__ == '__main__':

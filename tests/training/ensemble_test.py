@@ -8,6 +8,7 @@ import sys
 
 from absl.testing import absltest
 from absl.testing import parameterized
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from jdm import models
 from jdm import outcomes
 from jdm import subsets
+from jdm.models import convolution
 from jdm.training import ensemble
 from jdm.training import sgd
 from tests.training import bits
@@ -27,8 +29,21 @@ _LABELS = (_INPUTS[:, 0] > 0).astype(np.int32)
 _KEY = jax.random.key(0)
 
 
+class _Normalized(nn.Module):
+  """A convolution of 2 x 2 images and batch normalization: has a state."""
+
+  @nn.compact
+  def __call__(self, inputs, train=False):
+    images = inputs.reshape(-1, 2, 2, 1)
+    hidden = convolution.NormalizedConv(3, 2, 1, 0)(images, train)
+    return nn.Dense(2)(nn.relu(hidden).reshape(-1, 3))
+
+
 def _linear_trainer(num_devices=2, **config):
-  model = models.make('linear', (4,), 2)
+  return _trainer(models.make('linear', (4,), 2), num_devices, **config)
+
+
+def _trainer(model, num_devices=2, **config):
   train_one = sgd.make_train_one(
       model,
       sgd.Config(epochs=2, batch_size=_BATCH, **config),
@@ -93,6 +108,18 @@ class TrainerTest(parameterized.TestCase):
   def test_one_device(self):
     found = _linear_trainer(num_devices=1).train(_KEY, self.ids, self.masks)
     self._assert_same(found, self.found)
+
+  def test_running_statistics_are_of_one_model(self):
+    """Bits of a model with a state by one device and by two."""
+    model = models.from_flax(_Normalized(), jnp.zeros((1, 4)))
+    here, there = (
+        _trainer(model, num_devices).train(_KEY, self.ids, self.masks)
+        for num_devices in (1, 2)
+    )
+    self._assert_same(here, there)
+    again = _trainer(model).train(_KEY, self.ids[3:], self.masks[3:])
+    self._assert_same(again, {n: v[3:] for n, v in here.items()})
+    self.assertLen(np.unique(here['soft_margin'][:, 0]), 11)
 
   def test_far_ids(self):
     ids = 2**31 - 1 - np.arange(3)

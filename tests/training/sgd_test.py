@@ -220,6 +220,29 @@ class EvaluateTest(parameterized.TestCase):
     found = sgd.evaluate(model, {}, {}, images)
     np.testing.assert_array_equal(found, images.reshape(230, 4)[:, :2])
 
+  @parameterized.parameters(7, 230)
+  def test_flip_averages_over_mirror_images(self, num_images):
+    """A model that reads one pixel, and images that are not symmetric."""
+    model = models.stateless(
+        lambda key: {},
+        lambda params, x: x.reshape(len(x), 4, 5, 3)[:, 1, :2, 0],
+    )
+    images = _RNG.normal(size=(num_images, 4, 5, 3)).astype(np.float32)
+    expected = (images[:, 1, :2, 0] + images[:, 1, 4:2:-1, 0]) / 2
+    for inputs, shape in (
+        (images, None),
+        (images.reshape(num_images, 60), (4, 5, 3)),
+    ):
+      found = sgd.evaluate(
+          model,
+          {},
+          {},
+          jnp.asarray(inputs),
+          test_augmentation='flip',
+          image_shape=shape,
+      )
+      np.testing.assert_array_equal(found, expected)
+
   def test_names_of_outcomes(self):
     model = models.stateless(lambda key: jnp.ones(2), lambda p, x: x * p[None])
     data = sgd.TrainingData(
@@ -256,6 +279,7 @@ class ConfigTest(parameterized.TestCase):
       ('momentum', {'momentum': 1.5}, 'momentum must be'),
       ('optimizer', {'optimizer': 'sdg'}, "'sdg'; try sgd, adam"),
       ('not_an_optimizer', {'optimizer': 'chain'}, "'chain'; try sgd"),
+      ('views', {'test_augmentation': 'crop'}, "'none', 'flip'.*'crop'"),
       ('decay', {'weight_decay': -1.0}, 'weight_decay must not be'),
   )
   def test_errors(self, changes, words):

@@ -1,0 +1,221 @@
+"""What convolutional networks are made of.
+
+Under vmap each model has its own kernel, which `lax.conv` runs as a grouped
+convolution: 15 times slower on a CPU than patches and one matrix product. On
+an accelerator a timed trial decides (`--convolution=auto`).
+"""
+
+from collections.abc import Iterator
+
+from flax import linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+CONVOLUTIONS = ('im2col', 'lax')
+COMPUTE_DTYPES = ('float32', 'bfloat16')
+
+
+def check_options(convolution: str, compute_dtype: str) -> None:
+  """Checks two options that all convolutional networks have.
+
+  Raises:
+    ValueError: on an unknown value.
+  """
+  for name, value, known in (
+      ('convolution', convolution, CONVOLUTIONS),
+      ('compute_dtype', compute_dtype, COMPUTE_DTYPES),
+  ):
+    if value not in known:
+      raise ValueError(
+          f'{name} of a model is one of {list(known)}, got {value!r}'
+      )
+
+
+def image_shape(
+    who: str, input_shape: tuple[int, ...], shape: tuple[int, ...] | None
+) -> tuple[int, int, int]:
+  """The shape `(height, width, channels)` of the images that inputs are.
+
+  Args:
+    who: the model, for the error.
+    input_shape: shape of one input.
+    shape: `(height, width)` or `(height, width, channels)`, where inputs are
+      flattened images.
+
+  Raises:
+    ValueError: if inputs are not images.
+  """
+  shape = tuple(shape or input_shape)
+  shape = (*shape, 1) if len(shape) == 2 else shape
+  if len(shape) != 3:
+    raise ValueError(
+        f'the {who} expects images [height, width(, channels)], got inputs of'
+        f' shape {input_shape}; choose --model=mlp for tables.'
+    )
+  return shape
+
+
+def patches(images: jax.Array, size: int, stride: int) -> jax.Array:
+  """Cuts square patches, without padding.
+
+  Args:
+    images: `[batch, height, width, channels]`.
+    size: side of a patch in pixels.
+    stride: distance between patches in pixels.
+
+  Returns:
+    `[batch, rows, columns, size * size * channels]`.
+  """
+  return jnp.concatenate(list(_shifted(images, size, stride)), axis=-1)
+
+
+def max_pool(
+    images: jax.Array, size: int, stride: int, padding: int = 0
+) -> jax.Array:
+  """Takes the maximum of each square, channel by channel.
+
+  Of pixels that tie, the first has the gradient, as in PyTorch. The gradient of
+  `lax.reduce_window` is the same and slow on a CPU.
+
+  Args:
+    images: `[batch, height, width, channels]`.
+    size: side of a square in pixels.
+    stride: distance between squares in pixels.
+    padding: pixels added on each side, which are never the maximum.
+  """
+  around = (padding, padding)
+  images = jnp.pad(
+      images, ((0, 0), around, around, (0, 0)), constant_values=-jnp.inf
+  )
+  highest, *others = _shifted(images, size, stride)
+  for other in others:
+    # Not `jnp.maximum`: its gradient asks which operand equals the maximum, and
+    # XLA may compute the operand anew, to other last bits than the maximum's;
+    # then nothing is equal and the gradient is lost.
+    highest = jnp.where(other > highest, other, highest)
+  return highest
+
+
+def global_max(images: jax.Array) -> jax.Array:
+  """The maxima over positions: `[batch, channels]`; see `max_pool`."""
+  flat = images.reshape(images.shape[0], -1, images.shape[-1])
+  place = jnp.argmax(flat, axis=1, keepdims=True)
+  is_highest = jnp.arange(flat.shape[1])[None, :, None] == place
+  return jnp.sum(jnp.where(is_highest, flat, 0), axis=1)
+
+
+def _shifted(images: jax.Array, size: int, stride: int) -> Iterator[jax.Array]:
+  """For each place in a square, the images of the pixels at that place."""
+  batch, height, width, channels = images.shape
+  last_row = (height - size) // stride * stride + 1
+  last_column = (width - size) // stride * stride + 1
+  for row in range(size):
+    for column in range(size):
+      yield lax.slice(
+          images,
+          (0, row, column, 0),
+          (batch, row + last_row, column + last_column, channels),
+          (1, stride, stride, 1),
+      )
+
+
+class Conv(nn.Module):
+  """A square convolution, NHWC; the same parameters for any formulation.
+
+  Attributes:
+    channels: number of output channels.
+    size: side of the kernel in pixels.
+    stride: distance between positions in pixels.
+    padding: zero pixels added on each side.
+    use_bias: adds a bias to each output channel.
+    convolution: 'im2col', patches and one matrix product; or 'lax',
+      `lax.conv_general_dilated`.
+    compute_dtype: of products and outputs; parameters are float32. bfloat16 is
+      for accelerators: on a CPU it is twice as slow as float32.
+  """
+
+  channels: int
+  size: int
+  stride: int
+  padding: int = 0
+  use_bias: bool = True
+  convolution: str = 'im2col'
+  compute_dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, images: jax.Array, is_cut: bool = False) -> jax.Array:
+    """Maps `[batch, height, width, c]` to `[batch, rows, columns, channels]`.
+
+    Args:
+      images: the images; or their `patches`, if `is_cut`.
+      is_cut: whether they are cut into patches, for 'im2col' only.
+    """
+    images = images.astype(self.compute_dtype)
+    if self.padding:
+      around = (self.padding, self.padding)
+      images = jnp.pad(images, ((0, 0), around, around, (0, 0)))
+    num_inputs = images.shape[-1] * (1 if is_cut else self.size**2)
+    start = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
+    kernel = self.param('kernel', start, (num_inputs, self.channels))
+    kernel = kernel.astype(self.compute_dtype)
+    if self.convolution == 'lax':
+      found = lax.conv_general_dilated(
+          images,
+          kernel.reshape(self.size, self.size, -1, self.channels),
+          (self.stride, self.stride),
+          'VALID',
+          dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      )
+      return found + self._bias()[None, None, None] if self.use_bias else found
+    cut = images if is_cut else patches(images, self.size, self.stride)
+    flat = cut.reshape(-1, num_inputs) @ kernel
+    if self.use_bias:
+      flat = flat + self._bias()[None]
+    return flat.reshape(*cut.shape[:-1], self.channels)
+
+  def _bias(self) -> jax.Array:
+    bias = self.param('bias', nn.initializers.zeros_init(), (self.channels,))
+    return bias.astype(self.compute_dtype)
+
+
+class NormalizedConv(nn.Module):
+  """A convolution without bias, then batch normalization.
+
+  Running statistics, the collection 'batch_stats', move by a tenth a step, as
+  PyTorch's do. Statistics are float32 whatever the compute dtype.
+
+  Attributes:
+    channels: as of `Conv`, like the others.
+    size: side of the kernel in pixels.
+    stride: distance between positions in pixels.
+    padding: zero pixels added on each side.
+    convolution: 'im2col' or 'lax'.
+    compute_dtype: 'float32' or 'bfloat16'.
+  """
+
+  channels: int
+  size: int = 3
+  stride: int = 1
+  padding: int = 1
+  convolution: str = 'im2col'
+  compute_dtype: str = 'float32'
+
+  def setup(self):
+    """Makes the layers."""
+    self.conv = Conv(
+        self.channels,
+        self.size,
+        self.stride,
+        self.padding,
+        use_bias=False,
+        convolution=self.convolution,
+        compute_dtype=self.compute_dtype,
+    )
+    self.norm = nn.BatchNorm(
+        momentum=0.9, epsilon=1e-5, dtype=jnp.dtype(self.compute_dtype)
+    )
+
+  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    """Maps `[batch, height, width, c]` to `[batch, rows, columns, channels]`."""
+    return self.norm(self.conv(images), use_running_average=not train)
