@@ -22,6 +22,7 @@ from jdm import effects
 from jdm import outcomes as outcomes_lib
 from jdm import provenance
 from jdm import recipe as recipe_lib
+from jdm import shares
 from jdm import store as store_lib
 
 Progress = Callable[[int, int], None]
@@ -62,6 +63,7 @@ def collect(
     num_models: int,
     chunk: int = 256,
     repair: bool = False,
+    share: shares.Share | None = None,
     progress: Progress | None = None,
 ) -> store_lib.OutcomeStore:
   """Trains the rows that a store does not hold yet.
@@ -72,10 +74,48 @@ def collect(
     num_models: how many rows the store shall hold.
     chunk: rows written at once, for a new store. Does not change any number.
     repair: trains damaged chunks again; without it they are left as they are.
-    progress: called with (rows done, rows in all) after every chunk.
+    share: the chunks to train (and repair); None stands for all. Other
+      processes may do other shares, or the same one, at the same time.
+    progress: called with (rows done, rows in all), of the share, after every
+      chunk.
 
   Returns:
-    The store, complete.
+    The store; the rows of the share are complete.
+
+  Raises:
+    StoreError: if the store was made by another recipe or cannot be written.
+    ValueError: if rows would take ids that belong to other models.
+  """
+  store = prepare(
+      pool,
+      path,
+      num_models=num_models,
+      chunk=chunk,
+      repair=repair,
+      share=share,
+  )
+  rows = missing_rows(store, num_models, share)
+  total = num_models
+  if share is not None:
+    total = int(np.sum(share.holds(np.arange(num_models) // store.chunk)))
+  train_rows(pool, store, rows, total=total, progress=progress)
+  _warn_of_diverged(store)
+  return store
+
+
+def prepare(
+    pool: recipe_lib.Pool,
+    path: str | os.PathLike[str],
+    *,
+    num_models: int,
+    chunk: int = 256,
+    repair: bool = False,
+    share: shares.Share | None = None,
+) -> store_lib.OutcomeStore:
+  """Makes, opens or grows a store and trains nothing; arguments of `collect`.
+
+  Returns:
+    The store. With `repair`, rows of its damaged chunks are missing.
 
   Raises:
     StoreError: if the store was made by another recipe or cannot be written.
@@ -87,41 +127,76 @@ def collect(
         f'{num_models} models from id {pool.first_id} go beyond id {highest},'
         ' where other models begin'
     )
-  layout = pool.outcome_layout()
   store = store_lib.OutcomeStore.create(
       path,
       recipe=pool.description,
       num_models=num_models,
       num_train=pool.trainer.num_train,
-      outcomes=layout,
+      outcomes=pool.outcome_layout(),
       chunk=chunk,
   )
   if repair:
-    damages = store.verify(expected_masks=pool.masks)
+    damages = [
+        damage
+        for damage in store.verify(expected_masks=pool.masks)
+        # Another worker may be writing the chunks of its own share.
+        if share is None or share.holds(damage.first_row // store.chunk)
+    ]
     for damage in damages:
       logging.warning('training again: %s', damage)
     store.forget(damages)
-  missing = store.missing()
-  missing = missing[missing < num_models]
-  done = num_models - len(missing)
+  return store
+
+
+def missing_rows(
+    store: store_lib.OutcomeStore,
+    num_models: int,
+    share: shares.Share | None = None,
+) -> np.ndarray:
+  """Of the first `num_models` rows, those of a share still to be trained."""
+  rows = store.missing()
+  rows = rows[rows < num_models]
+  return rows if share is None else rows[share.holds(rows // store.chunk)]
+
+
+def train_rows(
+    pool: recipe_lib.Pool,
+    store: store_lib.OutcomeStore,
+    rows: np.ndarray,
+    *,
+    total: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+  """Trains some rows of a store and writes them, chunk by chunk.
+
+  Args:
+    pool: what to train.
+    store: made by the same recipe.
+    rows: int `[k]`, ascending.
+    total: rows in all, of which those not in `rows` are done; by default k.
+    progress: called with (rows done, rows in all) after every chunk.
+
+  Raises:
+    StoreError: if the store cannot be written.
+  """
+  total = len(rows) if total is None else total
+  done = total - len(rows)
   if progress:
-    progress(done, num_models)
+    progress(done, total)
   pending: tuple[Any, ...] | None = None
   last = time.monotonic()
   # One chunk computes while the one before is fetched and written.
-  for rows in [*store.chunks(missing), None]:
+  for some in [*store.chunks(rows), None]:
     started = None
-    if rows is not None:
-      masks = pool.masks(rows)
-      started = (rows, masks, pool.start(rows, masks))
+    if some is not None:
+      masks = pool.masks(some)
+      started = (some, masks, pool.start(some, masks))
     if pending is not None:
       done += _finish(store, *pending, since=last)
       last = time.monotonic()
       if progress:
-        progress(done, num_models)
+        progress(done, total)
     pending = started
-  _warn_of_diverged(store)
-  return store
 
 
 def estimate(
