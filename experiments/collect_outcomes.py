@@ -10,7 +10,8 @@ models a second on digits, on two cores.
 Several processes may fill one store, each its share of the chunks:
 `--worker_index=I --worker_count=N`, which Slurm's arrays and tasks and
 Kubernetes' indexed jobs say by themselves. A share that is done exits with 0,
-whatever others still have to do. Scripts are in `experiments/launch/`.
+whatever others still have to do. `--launcher=ray` makes each chunk a task of a
+Ray cluster. Scripts for all of these are in `experiments/launch/`.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ from experiments import binary
 from experiments import training_flags
 from experiments import workdir as workdir_lib
 from jdm import collection
+from jdm import ray_collection
 from jdm import recipe as recipe_lib
 from jdm import shares
 from jdm import store as store_lib
@@ -47,34 +49,80 @@ _WORKER_COUNT = flags.DEFINE_integer(
     'How many shares there are; by default what SLURM_ARRAY_TASK_COUNT or'
     ' SLURM_NTASKS says.',
 )
+_LAUNCHER = flags.DEFINE_enum(
+    'launcher',
+    'local',
+    ['local', 'ray'],
+    'Where chunks are trained: in this process, or by tasks of a Ray cluster,'
+    ' which runs those of lost machines again. Changes no result.',
+)
+_RAY_ADDRESS = flags.DEFINE_string(
+    'ray_address', None, 'Of the cluster; RAY_ADDRESS, or this machine alone.'
+)
+_RAY_CPUS = flags.DEFINE_float('ray_cpus', 1, 'CPUs of each task.')
+_RAY_GPUS = flags.DEFINE_float('ray_gpus', 0, 'GPUs of each task.')
+_RAY_RETRIES = flags.DEFINE_integer(
+    'ray_retries', 5, 'Of a task whose machine is lost.'
+)
 
 
 def main(workdir: str) -> None:
   """Collects into `workdir/store`."""
-  share = shares.find(os.environ, _WORKER_INDEX.value, _WORKER_COUNT.value)
+  share = _share()
   path = os.path.join(workdir, 'store')
   recipe = training_flags.recipe()
   if training_flags.wants_timed_group():
     recipe = dataclasses.replace(recipe, group=_timed_group(recipe))
   recipe = _as_stored(path, recipe)
   pool = recipe_lib.build(recipe)
-  binary.print_estimate(pool, path, _NUM_MODELS.value)
+  # What a cluster needs cannot be timed here.
+  if _LAUNCHER.value == 'local' or _DRY_RUN.value:
+    binary.print_estimate(pool, path, _NUM_MODELS.value)
   if share is not None:
     print(f'{share} trains its chunks of these')
   if _DRY_RUN.value:
     return
   if _REPAIR.value and (share is None or not share.index):
     _forget_damage(workdir, path)
-  store = collection.collect(
-      pool,
-      path,
-      num_models=_NUM_MODELS.value,
-      chunk=_CHUNK.value,
-      repair=_REPAIR.value,
-      share=share,
-      progress=binary.Progress('training'),
-  )
-  _print_collected(store, share)
+  _print_collected(_collect(pool, path, share), share)
+
+
+def _share() -> shares.Share | None:
+  """This process's share; a launcher of tasks does all."""
+  if _LAUNCHER.value == 'local':
+    return shares.find(os.environ, _WORKER_INDEX.value, _WORKER_COUNT.value)
+  if _WORKER_INDEX.value is not None or _WORKER_COUNT.value is not None:
+    raise ValueError(
+        f'--launcher={_LAUNCHER.value} shares out the work itself; leave out'
+        ' --worker_index and --worker_count'
+    )
+  return None
+
+
+def _collect(
+    pool: recipe_lib.Pool, path: str, share: shares.Share | None
+) -> store_lib.OutcomeStore:
+  """Trains what is missing, here or on a cluster."""
+  options: dict[str, Any] = {
+      'num_models': _NUM_MODELS.value,
+      'chunk': _CHUNK.value,
+      'repair': _REPAIR.value,
+      'progress': binary.Progress('training'),
+  }
+  if _LAUNCHER.value == 'local':
+    return collection.collect(pool, path, share=share, **options)
+  try:
+    return ray_collection.collect(
+        pool,
+        path,
+        address=_RAY_ADDRESS.value,
+        num_cpus=_RAY_CPUS.value,
+        num_gpus=_RAY_GPUS.value,
+        max_retries=_RAY_RETRIES.value,
+        **options,
+    )
+  except ImportError as error:
+    raise ValueError(str(error)) from error
 
 
 def _print_collected(

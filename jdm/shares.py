@@ -7,6 +7,7 @@ because a row is the same whoever makes it.
 
 from collections.abc import Mapping
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Share:
   def __str__(self) -> str:
     return f'worker {self.index} of {self.count} (from {self.told_by})'
 
-  def holds(self, chunks: np.ndarray) -> np.ndarray:
+  def holds(self, chunks: np.ndarray | int) -> np.ndarray:
     """Which chunks, given by their numbers, are of this share; bool."""
     return np.asarray(chunks) % self.count == self.index
 
@@ -117,7 +118,7 @@ def _told(variables, scheduler, count) -> Share:
   return Share(index, count, told_by)
 
 
-def _number(variables, name, default=None) -> int:
+def _number(variables, name, default=None) -> Any:
   if name is None or (default is not None and name not in variables):
     return default
   try:

@@ -269,9 +269,19 @@ class OutcomeStore:
     done = self._flags('completed') & self._flags('diverged')
     return np.flatnonzero(done)
 
-  def missing(self) -> np.ndarray:
-    """Rows that are still to be trained: int64, ascending."""
-    return np.flatnonzero(~self._flags('completed'))
+  def missing(self, rows: np.ndarray | None = None) -> np.ndarray:
+    """Rows that are still to be trained: int64, ascending.
+
+    Args:
+      rows: int `[k]`, ascending; looks only at these, and reads no others.
+    """
+    if rows is None:
+      return np.flatnonzero(~self._flags('completed'))
+    rows = np.asarray(rows, np.int64)
+    try:
+      return rows[~self._at('completed', rows).read().result()]
+    except Exception:  # A damaged chunk; its rows do not count.
+      return np.intersect1d(rows, self.missing())
 
   def chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Splits rows at the borders of chunks, so that no chunk is shared."""

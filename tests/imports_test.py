@@ -57,6 +57,7 @@ _ALLOWED = {
         'subsets',
         'training',
     },
+    'ray_collection': {'collection', 'recipe', 'store'},
     'regressors': {'datamodels', 'solvers', 'subsets'},
     'evaluation': {'datamodels', 'metrics'},
     'analysis': {
@@ -164,7 +165,9 @@ class ImportsTest(parameterized.TestCase):
       for node in ast.parse(file.read_text(encoding='utf-8')).body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
           self.assertNotRegex(
-              ast.unparse(node), 'matplotlib|tensorflow|orbax|sklearn', file
+              ast.unparse(node),
+              'matplotlib|tensorflow|orbax|sklearn|ray$',
+              file,
           )
 
   def test_the_library_does_not_print_or_define_flags(self):
