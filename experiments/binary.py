@@ -5,6 +5,7 @@ import json
 import math
 import os
 import sys
+import traceback
 from typing import Any, NoReturn
 
 from absl import app
@@ -48,11 +49,8 @@ def run(main: Callable[[str], None]) -> None:
     logging.set_verbosity(logging.WARNING)
     try:
       main(os.path.expanduser(_WORKDIR.value))
-    except OSError as error:  # A full disk, say: not the user's input.
-      _complain(str(error), _FAILURE)
-    except ValueError as error:  # Input that the library refused.
-      logging.debug('traceback', exc_info=True)
-      _complain(str(error))
+    except (OSError, ValueError) as error:
+      sys.exit(complain(error))
 
   def parse(argv: Sequence[str]) -> list[str]:
     try:
@@ -63,9 +61,20 @@ def run(main: Callable[[str], None]) -> None:
   app.run(checked, flags_parser=parse)
 
 
-def _complain(message: str, code: int = _BAD_INPUT) -> NoReturn:
+def complain(error: Exception) -> int:
+  """Prints an error, in one line if it was to be expected; the exit code."""
+  if not isinstance(error, (OSError, ValueError)):
+    traceback.print_exception(error)
+    return _FAILURE
+  logging.debug('traceback', exc_info=True)
+  print(f'error: {error}', file=sys.stderr)
+  # A full disk, say, is not the user's input; what the library refused is.
+  return _FAILURE if isinstance(error, OSError) else _BAD_INPUT
+
+
+def _complain(message: str) -> NoReturn:
   print(f'error: {message}', file=sys.stderr)
-  sys.exit(code)
+  sys.exit(_BAD_INPUT)
 
 
 def _emulate_devices() -> None:

@@ -111,7 +111,7 @@ _SHELVES = {
     ),
     'models': (models.MODELS, {'model', 'dense', 'im2col'}),
     'outcomes': (outcomes.OUTCOMES, set()),
-    'regressors': (regressors.REGRESSORS, {'observations'}),
+    'regressors': (regressors.REGRESSORS, {'distributed', 'observations'}),
 }
 
 
