@@ -237,4 +237,4 @@ def _timed_group(recipe: recipe_lib.Recipe) -> int:
 
 
 if __name__ == '__main__':
-  binary.run(main)
+  binary.run(main, remote=True)

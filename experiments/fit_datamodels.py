@@ -30,6 +30,7 @@ from experiments import processes
 from experiments import workdir as workdir_lib
 from jdm import collection
 from jdm import datamodels as datamodels_lib
+from jdm import locations
 from jdm import store as store_lib
 from jdm.regressors import distributed
 
@@ -175,7 +176,7 @@ def _path(workdir: str, outcome: str) -> str:
   path = _DATAMODELS.value or os.path.join(workdir, name)
   if not path.endswith('.npz'):
     raise ValueError(f'--datamodels is a file ending in .npz, got {path!r}')
-  if os.path.exists(path):
+  if locations.exists(path):
     found = datamodels_lib.load(path).outcome
     wanted = outcome if _TARGETS.value == 'test' else f'{outcome}_train'
     if found != wanted:
@@ -202,4 +203,4 @@ def _rows(store: store_lib.OutcomeStore) -> np.ndarray:
 
 
 if __name__ == '__main__':
-  binary.run(main)
+  binary.run(main, remote=True)

@@ -21,6 +21,7 @@ from absl import logging
 import numpy as np
 
 from jdm import collection
+from jdm import locations
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
 
@@ -75,7 +76,7 @@ def collect(
         ' masks are trained by `collection.collect`'
     )
   name = os.fspath(path)
-  if '://' not in name:
+  if not locations.is_remote(name):
     name = os.path.abspath(name)  # Workers start in other folders.
   store = collection.prepare(
       pool, name, num_models=num_models, chunk=chunk, repair=repair
