@@ -59,6 +59,9 @@ def connected(complain: Callable[[Exception], int]) -> Iterator[bool]:
     # No process may end well before the files are written.
     multihost_utils.sync_global_devices('written')
   except Exception as error:
+    if isinstance(error, jax.errors.JaxRuntimeError):
+      first = str(error).split(' [type.')[0].splitlines()[0]
+      error = OSError(f'a process failed, another or this one: {first}')
     code = complain(error)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -7,6 +7,7 @@ import tempfile
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
+import pytest
 
 from jdm import datamodels as datamodels_lib
 from tests.experiments import binaries_test
@@ -106,18 +107,26 @@ class ErrorTest(parameterized.TestCase):
     self.assertRegex(stderr, words)
     self.assertLen(stderr.strip().splitlines(), 1)
 
-  def test_an_error_in_the_midst_ends_the_process(self):
+  @pytest.mark.slow  # The other process gives up after half a minute.
+  def test_an_error_in_one_process_ends_all(self):
     port = distributed_test.free_port()
-    folder = self.create_tempdir().full_path
-    process = _start(
-        folder,
-        f'--coordinator_address=127.0.0.1:{port}',
-        '--num_processes=1',
-        '--process_id=0',
-    )
-    _, stderr = process.communicate(timeout=60)
-    self.assertEqual(process.returncode, 2, stderr)
-    self.assertIn('error: there is no store at', stderr)
+    workdir = self.create_tempdir().full_path
+    workdir_test._make_store(workdir)
+    processes = [
+        _start(
+            workdir,
+            f'--coordinator_address=127.0.0.1:{port}',
+            '--num_processes=2',
+            f'--process_id={i}',
+            f'--num_val={num_val}',
+        )
+        for i, num_val in enumerate([20, 1000])
+    ]
+    texts = [p.communicate(timeout=100)[1] for p in processes]
+    self.assertEqual([p.returncode for p in processes], [1, 2], texts)
+    self.assertIn('error: a process failed, another or this one:', texts[0])
+    self.assertNotIn('Traceback', texts[0])
+    self.assertRegex(texts[1], '^error: .*num_val from 1 to 78')
 
 
 if __name__ == '__main__':
