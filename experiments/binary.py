@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+import traceback
 from typing import Any, NoReturn
 
 from absl import app
@@ -16,12 +17,16 @@ import numpy as np
 import tqdm
 
 from jdm import collection
+from jdm import locations
 from jdm import provenance
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
 
 _WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'Folder of everything this command reads and writes.'
+    'workdir',
+    None,
+    'Folder of everything this command reads and writes; for collect_outcomes,'
+    ' status, fit_datamodels and evaluate_datamodels also gs:// or s3://.',
 )
 _CPU_DEVICES = flags.DEFINE_integer(
     'cpu_devices',
@@ -36,8 +41,13 @@ _FAILURE = 1
 STOPPED = 3  # On request, before everything was done; nothing is lost.
 
 
-def run(main: Callable[[str], None]) -> None:
-  """Runs `main(workdir)`; exits 0, 2 on bad input (one line), 1 on failure."""
+def run(main: Callable[[str], None], *, remote: bool = False) -> None:
+  """Runs `main(workdir)`; exits 0, 2 on bad input (one line), 1 on failure.
+
+  Args:
+    main: what to run.
+    remote: whether it can work in a folder far away (gs://, s3://).
+  """
 
   def checked(argv: Sequence[str]) -> None:
     if len(argv) > 1:
@@ -49,12 +59,10 @@ def run(main: Callable[[str], None]) -> None:
     _emulate_devices()
     logging.set_verbosity(logging.WARNING)
     try:
+      _check_workdir(_WORKDIR.value, remote)
       main(os.path.expanduser(_WORKDIR.value))
-    except OSError as error:  # A full disk, say: not the user's input.
-      _complain(str(error), _FAILURE)
-    except ValueError as error:  # Input that the library refused.
-      logging.debug('traceback', exc_info=True)
-      _complain(str(error))
+    except (OSError, ValueError) as error:
+      sys.exit(complain(error))
 
   def parse(argv: Sequence[str]) -> list[str]:
     try:
@@ -65,9 +73,30 @@ def run(main: Callable[[str], None]) -> None:
   app.run(checked, flags_parser=parse)
 
 
-def _complain(message: str, code: int = _BAD_INPUT) -> NoReturn:
+def _check_workdir(workdir: str, remote: bool) -> None:
+  if locations.is_remote(workdir) and not remote:
+    raise ValueError(
+        f'this command writes to a local folder, got --workdir={workdir};'
+        ' collect_outcomes, status, fit_datamodels and evaluate_datamodels take'
+        ' URLs'
+    )
+  locations.check(workdir)
+
+
+def complain(error: Exception) -> int:
+  """Prints an error, in one line if it was to be expected; the exit code."""
+  if not isinstance(error, (OSError, ValueError)):
+    traceback.print_exception(error)
+    return _FAILURE
+  logging.debug('traceback', exc_info=True)
+  print(f'error: {error}', file=sys.stderr)
+  # A full disk, say, is not the user's input; what the library refused is.
+  return _FAILURE if isinstance(error, OSError) else _BAD_INPUT
+
+
+def _complain(message: str) -> NoReturn:
   print(f'error: {message}', file=sys.stderr)
-  sys.exit(code)
+  sys.exit(_BAD_INPUT)
 
 
 def _emulate_devices() -> None:
@@ -175,11 +204,14 @@ def write_json(path: str, values: Mapping[str, Any]) -> None:
       'command': f'python -m experiments.{name} {" ".join(sys.argv[1:])}',
       **provenance.record(),
   }
+  content = json.dumps(_plain({**values, 'made_by': made_by}), indent=1) + '\n'
+  if locations.is_remote(path):
+    locations.write(path, content.encode())
+    return
   os.makedirs(os.path.dirname(path), exist_ok=True)
   temporary = f'{path}.tmp'
   with open(temporary, 'w', encoding='utf-8') as file:
-    json.dump(_plain({**values, 'made_by': made_by}), file, indent=1)
-    file.write('\n')
+    file.write(content)
   os.replace(temporary, path)
 
 

@@ -9,14 +9,22 @@ then 3 unless nothing is missing (0), and 143 if a second SIGTERM stopped it at
 once. `--dry_run` prints what it would cost. `metrics.jsonl` has a line a chunk
 (see `experiments/metrics.py`). About 1,500 linear or 450 MLP
 models a second on digits, on two cores.
+
+Several processes may fill one store, each its share of the chunks:
+`--worker_index=I --worker_count=N`, which Slurm's arrays and tasks and
+Kubernetes' indexed jobs say by themselves. A share that is done exits with 0,
+whatever others still have to do. `--launcher=ray` makes each chunk a task of a
+Ray cluster. Scripts for all of these are in `experiments/launch/`.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 import hashlib
 import json
 import os
 import sys
+import types
 from typing import Any
 
 from absl import flags
@@ -28,7 +36,10 @@ from experiments import metrics
 from experiments import training_flags
 from experiments import workdir as workdir_lib
 from jdm import collection
+from jdm import locations
+from jdm import ray_collection
 from jdm import recipe as recipe_lib
+from jdm import shares
 from jdm import store as store_lib
 from jdm.models import convolution
 from jdm.training import checkpoints as checkpoints_lib
@@ -54,10 +65,38 @@ _CHECKPOINT = flags.DEFINE_float(
     ' trainings of minutes; trains epoch by epoch.',
 )
 _REPAIR = flags.DEFINE_bool('repair', False, 'Trains damaged chunks again.')
+_WORKER_INDEX = flags.DEFINE_integer(
+    'worker_index',
+    None,
+    'Which share of the chunks to train, from 0; by default what'
+    ' SLURM_ARRAY_TASK_ID, SLURM_PROCID or JOB_COMPLETION_INDEX says.',
+)
+_WORKER_COUNT = flags.DEFINE_integer(
+    'worker_count',
+    None,
+    'How many shares there are; by default what SLURM_ARRAY_TASK_COUNT or'
+    ' SLURM_NTASKS says.',
+)
+_LAUNCHER = flags.DEFINE_enum(
+    'launcher',
+    'local',
+    ['local', 'ray'],
+    'Where chunks are trained: in this process, or by tasks of a Ray cluster,'
+    ' which runs those of lost machines again. Changes no result.',
+)
+_RAY_ADDRESS = flags.DEFINE_string(
+    'ray_address', None, 'Of the cluster; RAY_ADDRESS, or this machine alone.'
+)
+_RAY_CPUS = flags.DEFINE_float('ray_cpus', 1, 'CPUs of each task.')
+_RAY_GPUS = flags.DEFINE_float('ray_gpus', 0, 'GPUs of each task.')
+_RAY_RETRIES = flags.DEFINE_integer(
+    'ray_retries', 5, 'Of a task whose machine is lost.'
+)
 
 
 def main(workdir: str) -> None:
   """Collects into `workdir/store`."""
+  share = _share()
   path = os.path.join(workdir, 'store')
   recipe = training_flags.recipe()
   if training_flags.wants_timed_convolution():
@@ -66,19 +105,50 @@ def main(workdir: str) -> None:
     recipe = dataclasses.replace(recipe, group=_timed_group(recipe))
   recipe = _as_stored(path, recipe)
   pool = recipe_lib.build(recipe)
-  cost = binary.print_estimate(
-      pool,
-      path,
-      _NUM_MODELS.value,
-      in_stages=_CHECKPOINT.value is not None,
-  )
+  cost = None
+  # What a cluster needs cannot be timed here.
+  if _LAUNCHER.value == 'local' or _DRY_RUN.value:
+    cost = binary.print_estimate(
+        pool,
+        path,
+        _NUM_MODELS.value,
+        in_stages=_CHECKPOINT.value is not None,
+    )
+  if share is not None:
+    print(f'{share} trains its chunks of these')
   if _DRY_RUN.value:
     _print_costs(cost)
     return
-  if _REPAIR.value:
+  if _REPAIR.value and (share is None or not share.index):
     _forget_damage(workdir, path)
+  if _LAUNCHER.value == 'ray':
+    _print_collected(_collect_by_ray(pool, path), None)
+  else:
+    _collect_here(workdir, pool, path, share, cost)
+
+
+def _share() -> shares.Share | None:
+  """This process's share; a launcher of tasks does all."""
+  if _LAUNCHER.value == 'local':
+    return shares.find(os.environ, _WORKER_INDEX.value, _WORKER_COUNT.value)
+  if _WORKER_INDEX.value is not None or _WORKER_COUNT.value is not None:
+    raise ValueError(
+        f'--launcher={_LAUNCHER.value} shares out the work itself; leave out'
+        ' --worker_index and --worker_count'
+    )
+  return None
+
+
+def _collect_here(
+    workdir: str,
+    pool: recipe_lib.Pool,
+    path: str,
+    share: shares.Share | None,
+    cost: collection.Estimate | None,
+) -> None:
+  """Trains what is missing in this process; exits if it is stopped before."""
   stop = binary.StopRequest()
-  checkpoints = _checkpoints(workdir, pool)
+  checkpoints = _checkpoints(workdir, pool, share)
   log = metrics.Metrics(
       workdir, cost, tensorboard=_TENSORBOARD.value, profile=_PROFILE.value
   )
@@ -88,29 +158,68 @@ def main(workdir: str) -> None:
       num_models=_NUM_MODELS.value,
       chunk=_CHUNK.value,
       repair=_REPAIR.value,
+      share=share,
       progress=binary.Progress('training'),
       on_chunk=log.on_chunk,
       should_stop=stop.is_asked,
       checkpoints=checkpoints,
   )
-  num_missing = len(store.missing())
-  if checkpoints and not num_missing:
+  left = collection.missing_rows(store, _NUM_MODELS.value, share)
+  if checkpoints and not len(left):
     checkpoints.remove()
-  took = log.end(is_complete=not num_missing)
-  if num_missing and stop.is_asked():
-    print(f'stopped as asked: {num_missing} models of {path} are missing')
+  took = log.end(is_complete=not len(left))
+  if len(left) and stop.is_asked():
+    print(f'stopped as asked: {len(left)} models of {path} are missing')
     sys.exit(binary.STOPPED)
-  if not len(store.completed()):
+  _print_collected(store, share, took)
+
+
+def _collect_by_ray(pool: recipe_lib.Pool, path: str) -> store_lib.OutcomeStore:
+  """Trains what is missing on a cluster."""
+  try:
+    return ray_collection.collect(
+        pool,
+        path,
+        num_models=_NUM_MODELS.value,
+        chunk=_CHUNK.value,
+        repair=_REPAIR.value,
+        address=_RAY_ADDRESS.value,
+        num_cpus=_RAY_CPUS.value,
+        num_gpus=_RAY_GPUS.value,
+        max_retries=_RAY_RETRIES.value,
+        progress=binary.Progress('training'),
+    )
+  except ImportError as error:
+    raise ValueError(str(error)) from error
+
+
+def _print_collected(
+    store: store_lib.OutcomeStore,
+    share: shares.Share | None,
+    took: Mapping[str, float] = types.MappingProxyType({}),
+) -> None:
+  """Prints what the store holds now.
+
+  Raises:
+    ValueError: if all models diverged.
+  """
+  completed, diverged = len(store.completed()), len(store.diverged())
+  if diverged and not completed:
     raise ValueError(
-        f'all {len(store.diverged())} models of {path} diverged; start again'
+        f'all {diverged} models of {store.path} diverged; start again'
         ' elsewhere with a lower --learning_rate or a higher --alpha'
     )
+  rows: dict[str, Any] = {
+      'store': store.path,
+      'completed': completed,
+      'diverged': diverged,
+  }
+  if share is not None:
+    rows['missing, of all workers'] = len(store.missing())
   binary.table(
-      'Collected',
+      'Collected' if share is None else f'Done: {share}',
       {
-          'store': path,
-          'completed': len(store.completed()),
-          'diverged': len(store.diverged()),
+          **rows,
           'num_train': store.num_train,
           'outcomes': ', '.join(store.outcomes),
           'group': store.recipe['group'],
@@ -120,13 +229,16 @@ def main(workdir: str) -> None:
 
 
 def _checkpoints(
-    workdir: str, pool: recipe_lib.Pool
+    workdir: str, pool: recipe_lib.Pool, share: shares.Share | None
 ) -> checkpoints_lib.Checkpoints | None:
   if _CHECKPOINT.value is None:
     return None
+  if locations.is_remote(workdir):
+    raise ValueError('--checkpoint_every_secs writes to a local --workdir')
   name = json.dumps(pool.description, sort_keys=True).encode()
   return checkpoints_lib.Checkpoints(
-      os.path.join(workdir, 'checkpoints'),
+      # A process writes to a folder of its own.
+      os.path.join(workdir, 'checkpoints', str(share.index if share else 0)),
       _CHECKPOINT.value,
       hashlib.sha256(name).hexdigest(),
   )
@@ -267,4 +379,4 @@ def _timed_group(recipe: recipe_lib.Recipe) -> int:
 
 
 if __name__ == '__main__':
-  binary.run(main)
+  binary.run(main, remote=True)

@@ -97,4 +97,4 @@ def _check_outcome(
 
 
 if __name__ == '__main__':
-  binary.run(main)
+  binary.run(main, remote=True)

@@ -9,8 +9,15 @@ a few targets and prints about what all will cost, often within a factor of two;
 `--dry_run` prints only that and writes nothing. On digits (1,500 train, 297
 targets, two cores) the LASSO takes about 20 seconds on 2,000 linear models or
 5,000 MLPs, most of them spent on compiling.
+
+`--distributed` fits the LASSO of test targets by several processes at once,
+each of which starts this same command: models and targets are shared out, and
+process 0 writes. Scripts are in `experiments/launch/`.
 """
 
+from collections.abc import Callable
+import dataclasses
+import functools
 import os
 import time
 
@@ -19,9 +26,13 @@ import numpy as np
 
 from experiments import binary
 from experiments import fitting
+from experiments import processes
 from experiments import workdir as workdir_lib
+from jdm import collection
 from jdm import datamodels as datamodels_lib
+from jdm import locations
 from jdm import store as store_lib
+from jdm.regressors import distributed
 
 _OUTCOME = flags.DEFINE_string(
     'outcome', None, 'Which outcome; by default the first of the store.'
@@ -52,23 +63,84 @@ _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Prints the cost and stops.')
 
 def main(workdir: str) -> None:
   """Fits, and writes the datamodels and a summary."""
+  if not processes.wanted():
+    store, outcome, path = _what(workdir)
+    problem = fitting.read(
+        store,
+        _rows(store),
+        regressor=_REGRESSOR.value,
+        outcome=outcome,
+        targets=_TARGETS.value,
+        num_val=_NUM_VAL.value,
+        tol=_TOL.value,
+    )
+    print(f'{_REGRESSOR.value}: {fitting.estimate(problem)}')
+    if not _DRY_RUN.value:
+      _fit(workdir, store, outcome, path, problem.fit)
+    return
+  _check_distributed()
+  with processes.connected(binary.complain) as writes:
+    store, outcome, path = _what(workdir)
+    fit = functools.partial(_fit_distributed, store, outcome)
+    _fit(workdir, store, outcome, path, fit, writes=writes)
+
+
+def _what(workdir: str) -> tuple[store_lib.OutcomeStore, str, str]:
+  """The pool, the outcome that is fitted, and the file to write."""
   store = store_lib.OutcomeStore.open(os.path.join(workdir, 'store'))
   outcome = _OUTCOME.value or workdir_lib.first_outcome(store)
-  path = _path(workdir, outcome)
-  problem = fitting.read(
-      store,
-      _rows(store),
-      regressor=_REGRESSOR.value,
-      outcome=outcome,
-      targets=_TARGETS.value,
+  return store, outcome, _path(workdir, outcome)
+
+
+def _check_distributed() -> None:
+  """Raises ValueError of what several processes cannot do."""
+  if _REGRESSOR.value != 'lasso' or _TARGETS.value != 'test':
+    raise ValueError(
+        '--distributed fits --regressor=lasso to --targets=test, got'
+        f' {_REGRESSOR.value!r} and {_TARGETS.value!r}: closed forms and train'
+        ' targets are for one process, without --distributed'
+    )
+  if _DRY_RUN.value:
+    raise ValueError('--dry_run prices one process, without --distributed')
+
+
+def _fit_distributed(
+    store: store_lib.OutcomeStore,
+    outcome: str,
+    progress: Callable[[int, int], None] | None,
+) -> datamodels_lib.Datamodels:
+  """Fits together with the other processes."""
+  rows = _rows(store)
+
+  def read(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    masks = store.read('masks', some)
+    return masks, collection.read_outcome(store, outcome, some)
+
+  fitted = distributed.fit(
+      read,
+      rows,
       num_val=_NUM_VAL.value,
       tol=_TOL.value,
+      progress=progress,
+      **fitting.labels_of(store, rows, outcome),
   )
-  print(f'{_REGRESSOR.value}: {fitting.estimate(problem)}')
-  if _DRY_RUN.value:
-    return
+  return dataclasses.replace(fitted, meta=fitting.meta_of(store))
+
+
+def _fit(
+    workdir: str,
+    store: store_lib.OutcomeStore,
+    outcome: str,
+    path: str,
+    fit: Callable[..., datamodels_lib.Datamodels],
+    *,
+    writes: bool = True,
+) -> None:
+  """Fits, and lets one process write the datamodels and a summary."""
   start, cpu = time.perf_counter(), time.process_time()
-  fitted = problem.fit(binary.Progress('fitting', 'target'))
+  fitted = fit(binary.Progress('fitting', 'target') if writes else None)
+  if not writes:
+    return
   datamodels_lib.save(path, fitted)
   summary = {
       'regressor': _REGRESSOR.value,
@@ -104,7 +176,7 @@ def _path(workdir: str, outcome: str) -> str:
   path = _DATAMODELS.value or os.path.join(workdir, name)
   if not path.endswith('.npz'):
     raise ValueError(f'--datamodels is a file ending in .npz, got {path!r}')
-  if os.path.exists(path):
+  if locations.exists(path):
     found = datamodels_lib.load(path).outcome
     wanted = outcome if _TARGETS.value == 'test' else f'{outcome}_train'
     if found != wanted:
@@ -131,4 +203,4 @@ def _rows(store: store_lib.OutcomeStore) -> np.ndarray:
 
 
 if __name__ == '__main__':
-  binary.run(main)
+  binary.run(main, remote=True)

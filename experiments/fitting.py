@@ -144,7 +144,6 @@ def read(
           f' that trained on a target; got {regressor!r}'
       )
     own_ids = target_ids = np.arange(store.num_train)
-  recipe = store.recipe
   return Problem(
       regressor=regressor,
       masks=store.read('masks', rows),
@@ -152,14 +151,27 @@ def read(
       num_val=num_val,
       tol=tol,
       own_ids=own_ids,
-      labels={
-          'model_ids': rows + recipe['first_id'],
-          'target_ids': target_ids,
-          'outcome': name,
-          'alpha': recipe.get('sampler_options', {}).get('alpha'),
-      },
-      meta=tuple((key, recipe[key]) for key in _NOTED if key in recipe),
+      labels={**labels_of(store, rows, name), 'target_ids': target_ids},
+      meta=meta_of(store),
   )
+
+
+def labels_of(
+    store: store_lib.OutcomeStore, rows: np.ndarray, outcome: str
+) -> dict[str, Any]:
+  """What datamodels of some rows of a pool note; `observations.Labels`."""
+  recipe = store.recipe
+  return {
+      'model_ids': rows + recipe['first_id'],
+      'outcome': outcome,
+      'alpha': recipe.get('sampler_options', {}).get('alpha'),
+  }
+
+
+def meta_of(store: store_lib.OutcomeStore) -> tuple[tuple[str, Any], ...]:
+  """What tells which pool datamodels are of."""
+  recipe = store.recipe
+  return tuple((key, recipe[key]) for key in _NOTED if key in recipe)
 
 
 def estimate(problem: Problem) -> Estimate:

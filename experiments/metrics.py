@@ -21,6 +21,7 @@ from typing import Any
 import jax
 
 from jdm import collection
+from jdm import locations
 
 _FILE = 'metrics.jsonl'
 
@@ -50,9 +51,14 @@ class Metrics:
         compiles); xprof shows it.
 
     Raises:
-      ValueError: if the package that writes for TensorBoard is missing.
+      ValueError: if the package that writes for TensorBoard is missing, or the
+        folder is far away (where nothing is appended, `metrics.jsonl` neither).
     """
     self.num_models, self._num_chunks = 0, 0
+    # Files far away cannot be appended to.
+    self._is_remote = locations.is_remote(workdir)
+    if self._is_remote and (tensorboard or profile):
+      raise ValueError('--tensorboard and --profile need a local --workdir')
     self._workdir, self._profile = workdir, profile
     self._start = time.monotonic()
     self._estimated = cost.seconds + cost.compile_seconds if cost else 0.0
@@ -108,6 +114,8 @@ class Metrics:
     return {'seconds': seconds, 'estimated': self._estimated}
 
   def _write(self, event: str, values: Mapping[str, Any]) -> None:
+    if self._is_remote:
+      return
     line = {
         'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
         'event': event,

@@ -13,6 +13,7 @@ from absl import flags
 from experiments import binary
 from experiments import workdir as workdir_lib
 from jdm import collection
+from jdm import locations
 from jdm import store as store_lib
 
 _DEEP = flags.DEFINE_bool(
@@ -35,7 +36,7 @@ def main(workdir: str) -> None:
           'missing': len(missing),
           'models/s': f'{rows / seconds:.0f}' if seconds else 'unknown',
           'time left': _time_left(len(missing), rows, seconds),
-          'disk': f'{_disk_bytes(store.path) / 1e6:.1f} MB',
+          'disk': _disk(store.path),
           'recipe': _summary(store),
       },
   )
@@ -62,13 +63,15 @@ def _time_left(missing: int, rows: int, seconds: float) -> str:
   return f'{missing * seconds / rows:.0f} s' if rows else 'unknown'
 
 
-def _disk_bytes(path: str) -> int:
+def _disk(path: str) -> str:
+  if locations.is_remote(path):
+    return f'{len(locations.names(path))} files'  # Sizes are not listed.
   files = (
       os.path.join(folder, name)
       for folder, _, names in os.walk(path)
       for name in names
   )
-  return sum(os.path.getsize(file) for file in files)
+  return f'{sum(os.path.getsize(file) for file in files) / 1e6:.1f} MB'
 
 
 def _summary(store: store_lib.OutcomeStore) -> str:
@@ -90,4 +93,4 @@ def _changes(records: list[dict]) -> list[str]:
 
 
 if __name__ == '__main__':
-  binary.run(main)
+  binary.run(main, remote=True)

@@ -10,6 +10,7 @@ WORKDIR/datamodels_REGRESSOR_TARGETS.npz
 from collections.abc import Callable, Sequence
 import glob
 import os
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from experiments import binary
 from experiments import fitting
 from jdm import collection
 from jdm import datamodels as datamodels_lib
+from jdm import locations
 from jdm import recipe as recipe_lib
 from jdm import store as store_lib
 
@@ -45,7 +47,18 @@ def regressed(outcomes: Sequence[str]) -> list[str]:
 def stores(workdir: str) -> list[str]:
   """Paths of all stores of a working directory."""
   patterns = ('store', 'heldout', 'heldout/replicate_*', 'verify/*')
-  found = (glob.glob(os.path.join(workdir, pattern)) for pattern in patterns)
+  if locations.is_remote(workdir):
+    files = [pathlib.PurePosixPath('/', f) for f in locations.names(workdir)]
+    found = [
+        [
+            workdir.rstrip('/') + str(f.parent)
+            for f in files
+            if f.match(f'/{p}/zarr.json')
+        ]
+        for p in patterns
+    ]
+  else:
+    found = [glob.glob(os.path.join(workdir, pattern)) for pattern in patterns]
   return [p for paths in found for p in sorted(paths) if store_lib.exists(p)]
 
 
@@ -66,7 +79,7 @@ def load_datamodels(
       Another model or seed is fine: datamodels may be tried on other pools.
   """
   path = path or os.path.join(workdir, f'datamodels_lasso_{targets}.npz')
-  if not os.path.exists(path):
+  if not locations.exists(path):
     option = '' if targets == 'test' else f' --targets={targets}'
     raise ValueError(
         f'there are no datamodels at {path}; run'

@@ -22,6 +22,7 @@ from jdm import effects
 from jdm import outcomes as outcomes_lib
 from jdm import provenance
 from jdm import recipe as recipe_lib
+from jdm import shares
 from jdm import store as store_lib
 from jdm.training import checkpoints as checkpoints_lib
 
@@ -93,6 +94,7 @@ def collect(
     num_models: int,
     chunk: int = 256,
     repair: bool = False,
+    share: shares.Share | None = None,
     progress: Progress | None = None,
     on_chunk: Callable[[ChunkDone], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -106,7 +108,10 @@ def collect(
     num_models: how many rows the store shall hold.
     chunk: rows written at once, for a new store. Does not change any number.
     repair: trains damaged chunks again; without it they are left as they are.
-    progress: called with (rows done, rows in all) after every chunk.
+    share: the chunks to train (and repair); None stands for all. Other
+      processes may do other shares, or the same one, at the same time.
+    progress: called with (rows done, rows in all), of the share, after every
+      chunk.
     on_chunk: called after every chunk.
     should_stop: asked before every chunk; once it says yes, what is being
       trained is finished and stored, and nothing more is begun.
@@ -115,7 +120,52 @@ def collect(
       so many seconds. See `Trainer.start` for what this means for their bits.
 
   Returns:
-    The store, complete unless `should_stop` said yes.
+    The store; the rows of the share are complete unless `should_stop` said
+    yes.
+
+  Raises:
+    StoreError: if the store was made by another recipe or cannot be written.
+    ValueError: if rows would take ids that belong to other models.
+  """
+  store = prepare(
+      pool,
+      path,
+      num_models=num_models,
+      chunk=chunk,
+      repair=repair,
+      share=share,
+  )
+  rows = missing_rows(store, num_models, share)
+  total = num_models
+  if share is not None:
+    total = int(np.sum(share.holds(np.arange(num_models) // store.chunk)))
+  train_rows(
+      pool,
+      store,
+      rows,
+      total=total,
+      progress=progress,
+      on_chunk=on_chunk,
+      should_stop=should_stop,
+      checkpoints=checkpoints,
+  )
+  _warn_of_diverged(store)
+  return store
+
+
+def prepare(
+    pool: recipe_lib.Pool,
+    path: str | os.PathLike[str],
+    *,
+    num_models: int,
+    chunk: int = 256,
+    repair: bool = False,
+    share: shares.Share | None = None,
+) -> store_lib.OutcomeStore:
+  """Makes, opens or grows a store and trains nothing; arguments of `collect`.
+
+  Returns:
+    The store. With `repair`, rows of its damaged chunks are missing.
 
   Raises:
     StoreError: if the store was made by another recipe or cannot be written.
@@ -127,36 +177,79 @@ def collect(
         f'{num_models} models from id {pool.first_id} go beyond id {highest},'
         ' where other models begin'
     )
-  layout = pool.outcome_layout()
   store = store_lib.OutcomeStore.create(
       path,
       recipe=pool.description,
       num_models=num_models,
       num_train=pool.trainer.num_train,
-      outcomes=layout,
+      outcomes=pool.outcome_layout(),
       chunk=chunk,
   )
   if repair:
-    damages = store.verify(expected_masks=pool.masks)
+    damages = [
+        damage
+        for damage in store.verify(expected_masks=pool.masks)
+        # Another worker may be writing the chunks of its own share.
+        if share is None or share.holds(damage.first_row // store.chunk)
+    ]
     for damage in damages:
       logging.warning('training again: %s', damage)
     store.forget(damages)
-  missing = store.missing()
-  missing = missing[missing < num_models]
-  done = num_models - len(missing)
+  return store
+
+
+def missing_rows(
+    store: store_lib.OutcomeStore,
+    num_models: int,
+    share: shares.Share | None = None,
+) -> np.ndarray:
+  """Of the first `num_models` rows, those of a share still to be trained."""
+  rows = store.missing()
+  rows = rows[rows < num_models]
+  return rows if share is None else rows[share.holds(rows // store.chunk)]
+
+
+def train_rows(
+    pool: recipe_lib.Pool,
+    store: store_lib.OutcomeStore,
+    rows: np.ndarray,
+    *,
+    total: int | None = None,
+    progress: Progress | None = None,
+    on_chunk: Callable[[ChunkDone], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    checkpoints: checkpoints_lib.Checkpoints | None = None,
+) -> None:
+  """Trains some rows of a store and writes them, chunk by chunk.
+
+  Args:
+    pool: what to train.
+    store: made by the same recipe.
+    rows: int `[k]`, ascending.
+    total: rows in all, of which those not in `rows` are done; by default k.
+    progress: called with (rows done, rows in all) after every chunk.
+    on_chunk: as of `collect`, and the next two.
+    should_stop: see there.
+    checkpoints: see there.
+
+  Raises:
+    StoreError: if the store cannot be written.
+  """
+  total = len(rows) if total is None else total
+  done = total - len(rows)
   if progress:
-    progress(done, num_models)
-  pieces = store.chunks(missing)
+    progress(done, total)
+  pieces = store.chunks(rows)
   if checkpoints:
     pieces = _pieces(pieces, pool.trainer.rows_a_call)
   pending: tuple[Any, ...] | None = None
   last = time.monotonic()
   # One chunk computes while the one before is fetched and written.
-  for rows in [*pieces, None]:
+  for some in [*pieces, None]:
     started = None
-    if rows is not None and not (should_stop and should_stop()):
-      masks = pool.masks(rows)
-      started = (rows, masks, pool.start(rows, masks, checkpoints))
+    if some is not None and not (should_stop and should_stop()):
+      masks = pool.masks(some)
+      started = (some, masks, pool.start(some, masks, checkpoints))
     if checkpoints:  # What has been trained is stored at once.
       pending, started = started, None
     if pending is not None:
@@ -166,14 +259,12 @@ def collect(
       if on_chunk:
         on_chunk(chunk_done)
       if progress:
-        progress(done, num_models)
+        progress(done, total)
       if checkpoints:
         checkpoints.clear()
     elif started is None:
       break
     pending = started
-  _warn_of_diverged(store)
-  return store
 
 
 def estimate(

@@ -1,6 +1,7 @@
 """Datamodels: linear predictions of a model's outcomes from its training set."""
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import zipfile
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jdm import locations
 
 _FORMAT = 'jdm.datamodels.1'
 
@@ -150,16 +153,22 @@ def save(path: str | os.PathLike[str], datamodels: Datamodels) -> None:
   """Writes datamodels, complete or not at all.
 
   Args:
-    path: a name that ends in `.npz` is one NumPy file; any other is a folder
-      that orbax writes, for sharded or very large weights. What is there is
-      replaced.
+    path: a name that ends in `.npz` is one NumPy file, here or at an URL; any
+      other is a folder that orbax writes, for sharded or very large weights.
+      What is there is replaced.
     datamodels: what to write.
 
   Raises:
     FileNotFoundError: if the folder of a file is not there.
-    ValueError: if a folder holds something else.
+    OSError: if a file cannot be written.
+    ValueError: if a folder holds something else, or is an URL.
   """
   name = os.fspath(path)
+  if locations.is_remote(name) and not _is_file(name):
+    raise ValueError(
+        f'`datamodels.save` writes a file at an URL, with a name ending in .npz,'
+        f' got {name}.'
+    )
   arrays, static = _split(datamodels)
   header = json.dumps({'format': _FORMAT, **static})
   if not _is_file(name):
@@ -167,6 +176,11 @@ def save(path: str | os.PathLike[str], datamodels: Datamodels) -> None:
     return
   values: dict[str, Any] = {'header': np.array(header)}
   values.update((field, np.asarray(array)) for field, array in arrays.items())
+  if locations.is_remote(name):
+    buffer = io.BytesIO()
+    np.savez(buffer, **values)
+    locations.write(name, buffer.getvalue())
+    return
   folder = os.path.dirname(name) or '.'
   if not os.path.isdir(folder):
     raise FileNotFoundError(
@@ -224,7 +238,7 @@ def load(path: str | os.PathLike[str]) -> Datamodels:
     ValueError: if what is there was not written by `save`.
   """
   name = os.fspath(path)
-  if not os.path.exists(name):
+  if not locations.exists(name):
     raise FileNotFoundError(f'`datamodels.load` finds nothing at {name}.')
   try:
     arrays, header = _load_file(name) if _is_file(name) else _load_folder(name)
@@ -247,7 +261,8 @@ def load(path: str | os.PathLike[str]) -> Datamodels:
 
 
 def _load_file(path: str) -> tuple[dict[str, np.ndarray], str]:
-  with np.load(path) as file:
+  remote = locations.is_remote(path)
+  with np.load(io.BytesIO(locations.read(path)) if remote else path) as file:
     arrays = {name: file[name] for name in file.files}
   return arrays, str(arrays.pop('header'))
 

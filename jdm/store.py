@@ -23,6 +23,7 @@ from absl import logging
 import numpy as np
 import tensorstore as ts
 
+from jdm import locations
 from jdm import zarr_files
 
 _FORMAT = 1
@@ -140,7 +141,7 @@ class OutcomeStore:
       zarr_files.create_group(path, json.dumps(group, indent=1).encode())
     except Exception as error:
       raise StoreError(
-          f'cannot create a store at {path}: {zarr_files.reason(error)}. Choose a'
+          f'cannot create a store at {path}: {locations.reason(error)}. Choose a'
           ' workdir that can be written.'
       ) from error
     store = cls.open(path)
@@ -161,7 +162,7 @@ class OutcomeStore:
       found = zarr_files.read_group(path)
     except Exception as error:
       raise StoreError(
-          f'cannot open a store at {path}: {zarr_files.reason(error)}'
+          f'cannot open a store at {path}: {locations.reason(error)}'
       ) from error
     if found is None:
       raise StoreError(
@@ -201,7 +202,7 @@ class OutcomeStore:
         if grown.shape[0] < num_models:
           raise StoreWriteError(
               f'could not grow array {name!r} of {self.path} to {num_models}'
-              f' rows: {zarr_files.reason(error)}'
+              f' rows: {locations.reason(error)}'
           ) from error
       self._arrays[name] = grown
 
@@ -247,14 +248,14 @@ class OutcomeStore:
       if provenance is not None:
         record = {**provenance, 'rows': [int(rows[0]), int(rows[-1])]}
         name = f'provenance/{rows[0]:010d}.json'
-        zarr_files.files(self.path).write(
+        locations.files(self.path).write(
             name, json.dumps(record).encode()
         ).result()
       self._at('completed', rows).write(True).result()
     except Exception as error:
       raise StoreWriteError(
           f'could not write rows {rows[0]} to {rows[-1]} of {self.path}:'
-          f' {zarr_files.reason(error)}. Rows completed before are safe; make room and'
+          f' {locations.reason(error)}. Rows completed before are safe; make room and'
           ' run the same command again.'
       ) from error
     return ~finite
@@ -269,9 +270,19 @@ class OutcomeStore:
     done = self._flags('completed') & self._flags('diverged')
     return np.flatnonzero(done)
 
-  def missing(self) -> np.ndarray:
-    """Rows that are still to be trained: int64, ascending."""
-    return np.flatnonzero(~self._flags('completed'))
+  def missing(self, rows: np.ndarray | None = None) -> np.ndarray:
+    """Rows that are still to be trained: int64, ascending.
+
+    Args:
+      rows: int `[k]`, ascending; looks only at these, and reads no others.
+    """
+    if rows is None:
+      return np.flatnonzero(~self._flags('completed'))
+    rows = np.asarray(rows, np.int64)
+    try:
+      return rows[~self._at('completed', rows).read().result()]
+    except Exception:  # A damaged chunk; its rows do not count.
+      return np.intersect1d(rows, self.missing())
 
   def chunks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Splits rows at the borders of chunks, so that no chunk is shared."""
@@ -314,7 +325,7 @@ class OutcomeStore:
     except Exception as error:
       damages = [str(damage) for damage in self.verify(names=(name,))]
       raise StoreError(
-          f'{self.path} is damaged: {"; ".join(damages) or zarr_files.reason(error)}. Run'
+          f'{self.path} is damaged: {"; ".join(damages) or locations.reason(error)}. Run'
           ' experiments.status to see all, and experiments.collect_outcomes'
           ' --repair to train those rows again.'
       ) from error
@@ -370,7 +381,7 @@ class OutcomeStore:
 
   def provenance(self) -> list[dict[str, Any]]:
     """What was recorded with each chunk, in the order of rows."""
-    files = zarr_files.files(self.path)
+    files = locations.files(self.path)
     folder = ts.KvStore.KeyRange('provenance/', 'provenance0')
     names = sorted(files.list(folder).result())
     records = []
@@ -407,7 +418,7 @@ class OutcomeStore:
     try:
       values = self._arrays[name][rows].read().result()
     except Exception as error:
-      return f'checksum or size is wrong ({zarr_files.reason(error)})'
+      return f'checksum or size is wrong ({locations.reason(error)})'
     try:
       done = self._arrays['completed'][rows].read().result()
       diverged = self._arrays['diverged'][rows].read().result()
@@ -475,7 +486,7 @@ class OutcomeStore:
     except Exception as error:
       raise StoreError(
           f'array {name!r} of {self.path} cannot be opened:'
-          f' {zarr_files.reason(error)}'
+          f' {locations.reason(error)}'
       ) from error
     if array is not None:
       return array

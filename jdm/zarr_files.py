@@ -1,47 +1,35 @@
-"""Zarr v3 groups and arrays on any path that TensorStore writes.
+"""Zarr v3 groups and arrays on any path that TensorStore writes."""
 
-Local folders, and URLs such as gs:// and s3://.
-"""
-
-import os
 from typing import Any
 
 import tensorstore as ts
 
+from jdm import locations
+
 GROUP = 'zarr.json'
-
-
-def location(path: str, name: str = '') -> Any:
-  """Where TensorStore finds a folder, or an array in it."""
-  end = f'{name}/' if name else ''
-  if '://' in path:
-    return f'{path.rstrip("/")}/{end}'
-  return {'driver': 'file', 'path': f'{os.path.abspath(path)}/{end}'}
-
-
-def files(path: str) -> ts.KvStore:
-  """The files of a folder by name."""
-  return ts.KvStore.open(location(path)).result()
 
 
 def read_group(path: str) -> bytes | None:
   """The description of the group at a path; None if there is none."""
-  found = files(path).read(GROUP).result()
+  found = locations.files(path).read(GROUP).result()
   return None if found.state == 'missing' else found.value
 
 
 def create_group(path: str, description: bytes) -> None:
   """Writes a group's description unless there is one: of two, one wins."""
-  folder = files(path)
+  folder = locations.files(path)
   found = folder.read(GROUP).result()
   if found.state == 'missing':
     generation = found.stamp.generation  # Written only if still absent.
     folder.write(GROUP, description, if_equal=generation).result()
+    # TensorStore takes a bucket that is not there for a race that is lost.
+    if folder.read(GROUP).result().state == 'missing':
+      raise FileNotFoundError('nothing is kept there; is there such a bucket?')
 
 
 def open_array(path: str, name: str) -> ts.TensorStore | None:
   """Opens an array; None if there is none."""
-  spec = {'driver': 'zarr3', 'kvstore': location(path, name)}
+  spec = {'driver': 'zarr3', 'kvstore': locations.kvstore(path, name)}
   try:
     return ts.open(spec, open=True).result()
   except Exception as error:
@@ -71,7 +59,7 @@ def create_array(
   """
   spec = {
       'driver': 'zarr3',
-      'kvstore': location(path, name),
+      'kvstore': locations.kvstore(path, name),
       'metadata': {
           'shape': list(shape),
           'data_type': dtype,
@@ -94,9 +82,4 @@ def delete_chunk(path: str, array: ts.TensorStore, name: str, row: int) -> None:
   """Removes the file that holds a row of an array, readable or not."""
   chunk = row // array.chunk_layout.write_chunk.shape[0]
   key = '/'.join([name, 'c', str(chunk), *['0'] * (array.ndim - 1)])
-  files(path).write(key, None).result()  # None deletes.
-
-
-def reason(error: Exception) -> str:
-  """The part of a TensorStore error that is meant for people."""
-  return str(error).split(' [tensorstore_spec')[0].split(' [source')[0]
+  locations.files(path).write(key, None).result()  # None deletes.

@@ -17,6 +17,7 @@ import numpy as np
 from jdm import collection
 from jdm import datasets
 from jdm import recipe as recipe_lib
+from jdm import shares
 from jdm import store as store_lib
 from jdm.training import ensemble
 from jdm.training import sgd
@@ -197,6 +198,36 @@ class CollectTest(_CountedTestCase):
     recipe = dataclasses.replace(_RECIPE, seed=1)
     with self.assertRaisesRegex(store_lib.StoreError, 'seed: 0 there, 1 here'):
       self._collect(pool=recipe_lib.build(recipe))
+
+
+class ShareTest(_CountedTestCase):
+
+  def test_trains_its_chunks_only(self):
+    expected = _contents(self._collect(path=self.path + '2').path)
+    self.trained.clear()
+    calls = []
+    store = self._collect(
+        share=shares.Share(1, 3), progress=lambda *call: calls.append(call)
+    )
+    self.assertEqual(self.trained, [4, 5, 6, 7])
+    self.assertEqual(calls, [(0, 4), (4, 4)])
+    self.assertLen(store.missing(), 6)
+    self._collect(share=shares.Share(3, 4))  # More workers than chunks.
+    self._collect(share=shares.Share(0, 2))  # Others were three.
+    store = self._collect(share=shares.Share(1, 2))
+    self.assertEqual(sorted(self.trained), list(range(10)))
+    self.assertEmpty(store.missing())
+    self.assertEqual(_contents(store.path), expected)
+
+  def test_repairs_its_chunks_only(self):
+    store = self._collect()
+    for chunk in (0, 1):
+      pathlib.Path(store.path, f'soft_margin/c/{chunk}/0').write_bytes(b'')
+    self.trained.clear()
+    with self.assertLogs('absl', 'WARNING'):
+      self._collect(repair=True, share=shares.Share(1, 2))
+    self.assertEqual(self.trained, [4, 5, 6, 7])
+    self.assertLen(store.verify(), 1)
 
 
 class RepairTest(_CountedTestCase):

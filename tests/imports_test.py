@@ -26,10 +26,12 @@ _ALLOWED = {
     'datasets': set(),
     'models': set(),
     'outcomes': set(),
-    'zarr_files': set(),
-    'store': {'zarr_files'},
+    'shares': set(),
+    'locations': set(),
+    'zarr_files': {'locations'},
+    'store': {'locations', 'zarr_files'},
     'solvers': set(),
-    'datamodels': set(),
+    'datamodels': {'locations'},
     'intervals': set(),
     'metrics': {'intervals'},
     'provenance': set(),
@@ -51,10 +53,12 @@ _ALLOWED = {
         'outcomes',
         'provenance',
         'recipe',
+        'shares',
         'store',
         'subsets',
         'training',
     },
+    'ray_collection': {'collection', 'locations', 'recipe', 'store'},
     'regressors': {'datamodels', 'solvers', 'subsets'},
     'evaluation': {'datamodels', 'metrics'},
     'analysis': {
@@ -108,7 +112,7 @@ _SHELVES = {
     ),
     'models': (models.MODELS, {'model', 'dense', 'convolution'}),
     'outcomes': (outcomes.OUTCOMES, set()),
-    'regressors': (regressors.REGRESSORS, {'observations'}),
+    'regressors': (regressors.REGRESSORS, {'distributed', 'observations'}),
 }
 
 
@@ -162,7 +166,9 @@ class ImportsTest(parameterized.TestCase):
       for node in ast.parse(file.read_text(encoding='utf-8')).body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
           self.assertNotRegex(
-              ast.unparse(node), 'matplotlib|tensorflow|orbax|sklearn', file
+              ast.unparse(node),
+              'matplotlib|tensorflow|orbax|sklearn|ray$',
+              file,
           )
 
   def test_the_library_does_not_print_or_define_flags(self):

@@ -104,9 +104,11 @@ def fit(
     )
     val_mse = result.val_mse
     if refit:
-      lams, start = _refit_lams(result.lam, observations), result.weights
+      _, joined = observations.joined()
+      lams = refit_lams(result.lam, np.abs(joined).max(axis=0))
+      start = result.weights
       result = solve(True, lams=lams, start=start, **options)
-  _report(result, tol)
+  report(result, tol)
   return observations_lib.to_datamodels(
       observations,
       weights=result.weights,
@@ -118,16 +120,17 @@ def fit(
   )
 
 
-def _refit_lams(
-    lam: np.ndarray, observations: observations_lib.Observations
-) -> np.ndarray:
+def refit_lams(lam: np.ndarray, largest: np.ndarray) -> np.ndarray:
   """The penalties chosen, as `[1, num_targets]`, all above 0.
 
   A target that is constant over the models of the first fit has none; one that
   no correlation can reach keeps its weights at 0.
+
+  Args:
+    lam: `[num_targets]`, 0 for none.
+    largest: `[num_targets]`, absolute outcome of all models.
   """
-  _, outcomes = observations.joined()
-  above_all = 2 * np.abs(outcomes).max(axis=0) + 1
+  above_all = 2 * largest.astype(np.float64) + 1
   return np.where(lam > 0, lam, above_all)[None]
 
 
@@ -154,7 +157,7 @@ def _solver(
   return from_masks
 
 
-def _report(result: path_lib.LassoPath, tol: float) -> None:
+def report(result: path_lib.LassoPath, tol: float) -> None:
   """Warns of targets that missed the tolerance."""
   missed = int(np.sum(~result.converged))
   if missed:

@@ -116,14 +116,19 @@ def _check_pair(who: str, masks: Any, outcomes: Any, kind: str = ''):
   return masks, outcomes
 
 
-def _check_columns(who: str, masks: np.ndarray) -> None:
-  """Warns of examples that are in all models or in none."""
-  held = masks.sum(axis=0)
-  constant = int(np.sum((held == 0) | (held == len(masks))))
-  if constant == masks.shape[1]:
+def check_columns(who: str, held: np.ndarray, num_models: int) -> None:
+  """Warns of examples that are in all models or in none; raises if all are.
+
+  Args:
+    who: the function that complains.
+    held: int `[num_train]`, models that hold each example.
+    num_models: of all.
+  """
+  constant = int(np.sum((held == 0) | (held == num_models)))
+  if constant == len(held):
     raise ValueError(
         f'`{who}` expects masks that differ between models, got'
-        f' {len(masks)} models with the same training set.'
+        f' {num_models} models with the same training set.'
     )
   if constant:
     logging.warning(
@@ -131,11 +136,11 @@ def _check_columns(who: str, masks: np.ndarray) -> None:
         ' be said of them and their weights are 0.',
         who,
         constant,
-        masks.shape[1],
+        len(held),
     )
 
 
-def _ids(who: str, name: str, ids: Any, count: int) -> np.ndarray:
+def ids_of(who: str, name: str, ids: Any, count: int) -> np.ndarray:
   """Ids as int64 of the expected length; positions if None."""
   if ids is None:
     return np.arange(count)
@@ -148,7 +153,7 @@ def _ids(who: str, name: str, ids: Any, count: int) -> np.ndarray:
   return ids.astype(np.int64)
 
 
-def _check_labels(who: str, labels: Labels) -> None:
+def check_labels(who: str, labels: Labels) -> None:
   """Unknown keywords end up here."""
   unknown = sorted(set(labels) - set(Labels.__annotations__))
   if unknown:
@@ -158,7 +163,7 @@ def _check_labels(who: str, labels: Labels) -> None:
     )
 
 
-def _num_val(who: str, num_val: Any, num_rows: int, choose: bool) -> int:
+def validation_size(who: str, num_val: Any, num_rows: int, choose: bool) -> int:
   """How many of the last rows are for validation."""
   if num_val is None:
     num_val = max(1, int(_VAL_FRACTION * num_rows)) if choose else 0
@@ -210,7 +215,7 @@ def _given_validation(
     raise ValueError(f'`{who}` got validation arrays without a row.')
   if labels.get('val_model_ids') is None:
     return val_masks, val_outcomes, np.zeros(0, np.int64)
-  ids = _ids(who, 'val_model_ids', labels['val_model_ids'], len(val_masks))
+  ids = ids_of(who, 'val_model_ids', labels['val_model_ids'], len(val_masks))
   shared = np.intersect1d(ids, fit_ids)
   if shared.size:
     raise ValueError(
@@ -253,9 +258,9 @@ def split(
     ValueError: if anything does not fit; the message says what to do.
   """
   who = f'{regressor}.fit'
-  _check_labels(who, labels)
+  check_labels(who, labels)
   masks, outcomes = _check_pair(who, masks, outcomes)
-  ids = _ids(who, 'model_ids', labels.get('model_ids'), len(masks))
+  ids = ids_of(who, 'model_ids', labels.get('model_ids'), len(masks))
   if len(masks) < 2:
     raise ValueError(f'`{who}` expects 2 models or more, got {len(masks)}.')
   given = val_masks is not None or val_outcomes is not None
@@ -271,11 +276,11 @@ def split(
   elif labels.get('val_model_ids') is not None:
     raise ValueError(f'`{who}` expects val_model_ids only with val_masks.')
   else:
-    fit_rows = len(masks) - _num_val(who, num_val, len(masks), choose)
+    fit_rows = len(masks) - validation_size(who, num_val, len(masks), choose)
     val_masks, val_outcomes = masks[fit_rows:], outcomes[fit_rows:]
     val_ids = ids[fit_rows:]
   masks, outcomes = masks[:fit_rows], outcomes[:fit_rows]
-  _check_columns(who, masks)
+  check_columns(who, masks.sum(axis=0), len(masks))
   alpha = labels.get('alpha')
   num_train, num_targets = masks.shape[1], outcomes.shape[1]
   return Observations(
@@ -286,8 +291,10 @@ def split(
       val_outcomes=val_outcomes,
       fit_ids=ids[:fit_rows],
       val_ids=val_ids,
-      train_ids=_ids(who, 'train_ids', labels.get('train_ids'), num_train),
-      target_ids=_ids(who, 'target_ids', labels.get('target_ids'), num_targets),
+      train_ids=ids_of(who, 'train_ids', labels.get('train_ids'), num_train),
+      target_ids=ids_of(
+          who, 'target_ids', labels.get('target_ids'), num_targets
+      ),
       alpha=float(masks.mean() if alpha is None else alpha),
       outcome=labels.get('outcome', ''),
   )
