@@ -29,7 +29,6 @@ _DAY = 86_400.0
 _OUTCOME = 'soft_margin'
 _TMPFS_KIB = 512  # Enough for a part of a store.
 _CORRUPTED = 2  # Number of the chunk whose files are torn or changed.
-_CLEAN_EXITS = (0, binary.STOPPED)
 
 
 class Unsupported(Exception):
@@ -135,6 +134,12 @@ class Bench:
     says = f'{len(store.completed())} of {store.num_models}'
     return says in printed and is_damaged == ('\nchecksum' in printed)
 
+  def is_complete(self, workdir: pathlib.Path) -> bool:
+    """Whether no model is missing."""
+    if not store_lib.exists(workdir / 'store'):
+      return False
+    return not len(store_lib.OutcomeStore.open(workdir / 'store').missing())
+
   def finished(self, workdir: pathlib.Path) -> dict[str, bytes]:
     """What was written down of each chunk when it was finished."""
     if not store_lib.exists(workdir / 'store'):
@@ -197,9 +202,7 @@ def kills(
     after = bench.finished(workdir)
     again += sum(after.get(name) != text for name, text in before.items())
     before = after
-    if store_lib.exists(workdir / 'store') and not len(
-        store_lib.OutcomeStore.open(workdir / 'store').missing()
-    ):
+    if bench.is_complete(workdir):
       again += sum(after[n] != t for n, t in before.items())
       shutil.rmtree(workdir)  # Begins again: a kill needs something to do.
       before = {}
@@ -222,13 +225,11 @@ def terminations(
     child.communicate()
     codes.append(child.returncode)
     is_true &= bench.status_is_true(workdir)
-    missing = bench.num_models
-    if store_lib.exists(workdir / 'store'):
-      store = store_lib.OutcomeStore.open(workdir / 'store')
-      missing = len(store.missing())
-    # Before it listens, it dies of the signal.
-    is_true &= child.returncode in (*_CLEAN_EXITS, -signal.SIGTERM)
-    is_true &= (child.returncode == 0) == (missing == 0)
+    # Before it listens, and once Python takes leave, it dies of the signal.
+    allowed = {0} if bench.is_complete(workdir) else {binary.STOPPED}
+    is_true &= child.returncode in {*allowed, -signal.SIGTERM}
+    if bench.is_complete(workdir):
+      shutil.rmtree(workdir)  # Begins again: there has to be something to stop.
   return {
       'num_times': num_times,
       'status_true': is_true,
