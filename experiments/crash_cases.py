@@ -203,7 +203,6 @@ def kills(
     again += sum(after.get(name) != text for name, text in before.items())
     before = after
     if bench.is_complete(workdir):
-      again += sum(after[n] != t for n, t in before.items())
       shutil.rmtree(workdir)  # Begins again: a kill needs something to do.
       before = {}
   return {
