@@ -95,7 +95,7 @@ def make(
     channels: output channels of each convolution.
     sizes: kernel sides; by default 5, 3, 3, ..., or all 3 for small images.
     strides: strides; by default all 2, or 1, 2, 2, ... for small images.
-    convolution: 'im2col' (15 times faster on a CPU) or 'lax'.
+    convolution: 'im2col' (11 times faster on a CPU) or 'lax'.
     compute_dtype: 'bfloat16' is for accelerators: twice as slow on a CPU.
 
   Returns:

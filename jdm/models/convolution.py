@@ -1,8 +1,11 @@
 """What convolutional networks are made of.
 
-Under vmap each model has its own kernel, which `lax.conv` runs as a grouped
-convolution: 15 times slower on a CPU than patches and one matrix product. On
-an accelerator a timed trial decides (`--convolution=auto`).
+Two formulations, 'im2col' (patches and one matrix product) and 'lax'
+(`lax.conv`, which runs as a grouped convolution under vmap, where each model has
+its own kernel). Times of a training step on a CPU, lax over im2col: 11 for the
+cnn on 28 x 28 pixels; for resnet9 on 32 x 32 pixels 1.5 in a group of four (of
+width 16), but 0.6 alone, and 0.9 alone at width 64, where im2col also needs 2.4
+times the memory. `--convolution=auto` times both.
 """
 
 from collections.abc import Iterator

@@ -117,7 +117,7 @@ def make(
       are flat.
     width: channels of the stem; the original has 64.
     stem: 'large', the original; or 'small', for images such as CIFAR's.
-    convolution: 'im2col' (15 times faster on a CPU) or 'lax'.
+    convolution: 'im2col' or 'lax'; `convolution` says which is faster when.
     compute_dtype: 'bfloat16' is for accelerators: twice as slow on a CPU.
 
   Raises:

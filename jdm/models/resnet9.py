@@ -97,7 +97,7 @@ def make(
     image_shape: `(height, width)` or `(height, width, channels)`, where inputs
       are flat.
     width: output channels of the first convolution; the paper has 64.
-    convolution: 'im2col' (15 times faster on a CPU) or 'lax'.
+    convolution: 'im2col' or 'lax'; `convolution` says which is faster when.
     compute_dtype: 'bfloat16' is for accelerators: twice as slow on a CPU.
 
   Raises:

@@ -19,6 +19,7 @@ import numpy as np
 from jdm import subsets
 from jdm.solvers import precision
 from jdm.training import checkpoints as checkpoints_lib
+from jdm.training import memory
 from jdm.training import sgd
 
 _AXIS = 'models'
@@ -88,7 +89,8 @@ class Trainer:
       `min_subset_size`, on which no step can be taken.
 
     Raises:
-      ValueError: if the arguments disagree in length or masks are not bool.
+      ValueError: if the arguments disagree in length or masks are not bool, or
+        (`memory.DoesNotFitError`) the group cannot fit into a device's memory.
     """
     return self.start(key, model_ids, masks, replicates, relabel).wait()
 
@@ -213,6 +215,7 @@ class Trainer:
 
   def _call(self, key, padded):
     with self._precision():
+      self._check_memory(key, *padded)
       return self._program(key, *padded, self._placed_data)
 
   def _call_in_stages(self, key, padded, names, checkpoints, saved):
@@ -221,6 +224,7 @@ class Trainer:
     begin, advance, finish = self._stage_programs
     data, epoch = self._placed_data, 0
     with self._precision():
+      self._check_memory(key, *padded)
       if saved is None:
         carry = begin(key, *padded, data)
       else:
@@ -304,6 +308,65 @@ class Trainer:
     with self._precision():
       return jax.eval_shape(begin, jax.random.key(0), ids, size, self.data)
 
+  def peak_bytes(self, size: int) -> int:
+    """Estimates the bytes of one device that training takes.
+
+    The data, once; and for each model of the group its parameters, momentum and
+    gradient, the activations kept for the gradient, and its outcomes.
+
+    Args:
+      size: of the largest subset.
+    """
+    capacity = self.capacity(size)
+    rows = [((), np.int32), ((), np.int32), ((capacity,), np.int32)]
+    rows = [
+        jax.ShapeDtypeStruct((self.rows_a_call, *shape), dtype)
+        for shape, dtype in (*rows, ((), np.int32))
+    ]
+    with self._precision():
+      return self._peak_bytes(jax.random.key(0), *rows)
+
+  def _peak_bytes(self, key, *rows) -> int:
+    # Of shapes: data that do not fit are not placed. With the sharding that
+    # placed data have, the call that follows shares the tracing.
+    def shape_of(leaf):
+      aval = jax.typeof(leaf)
+      return jax.ShapeDtypeStruct(
+          aval.shape, aval.dtype, sharding=self._everywhere
+      )
+
+    data = jax.tree.map(shape_of, self.data)
+    traced = self._program.trace(key, *rows, data)
+    return memory.peak_bytes(memory.device_jaxpr(traced.jaxpr.jaxpr))
+
+  def _check_memory(self, key, model_ids, replicates, subset_ids, sizes):
+    """Refuses a group that cannot fit, once for each program."""
+    capacity = subset_ids.shape[1]
+    if capacity in self._checked:
+      return
+    rows = (model_ids, replicates, subset_ids, sizes)
+    needed = self._peak_bytes(key, *rows)
+    device = self._mesh.devices[0]
+    there = memory.device_bytes(device, self.num_devices)
+    if needed > there:
+      smaller = [2**power for power in reversed(range(20))]
+      fits = (
+          group
+          for group in smaller
+          if group < self.group
+          and dataclasses.replace(self, group=group).peak_bytes(capacity)
+          <= there
+      )
+      raise memory.DoesNotFitError(
+          memory.complaint(needed, there, device, self.group, next(fits, None))
+      )
+    self._checked.add(capacity)
+
+  @functools.cached_property
+  def _checked(self) -> set[int]:
+    """Capacities whose programs are known to fit."""
+    return set()
+
   def _precision(self) -> contextlib.AbstractContextManager:
     return precision.float64() if self.float64 else contextlib.nullcontext()
 
@@ -313,11 +376,13 @@ class Trainer:
     return jax.sharding.Mesh(np.array(devices), (_AXIS,))
 
   @functools.cached_property
+  def _everywhere(self) -> jax.sharding.NamedSharding:
+    spec = jax.sharding.PartitionSpec()
+    return jax.sharding.NamedSharding(self._mesh, spec)
+
+  @functools.cached_property
   def _placed_data(self) -> Any:
-    everywhere = jax.sharding.NamedSharding(
-        self._mesh, jax.sharding.PartitionSpec()
-    )
-    return jax.device_put(self.data, everywhere)
+    return jax.device_put(self.data, self._everywhere)
 
   @functools.cached_property
   def _program(self):

@@ -14,6 +14,7 @@ from jax.extend import core as jax_core
 import jax.numpy as jnp
 
 from jdm.models import model as model_lib
+from jdm.training import memory
 
 # Working set of a group. On a CPU the second-level cache of a core; on an
 # accelerator enough to fill it, well below its memory.
@@ -72,11 +73,20 @@ def fastest(
     candidates: group sizes to try, or any other choice.
 
   Returns:
-    The fastest candidate, and the seconds a model took for each.
+    The fastest candidate, and the seconds a model took for each that fits into
+    the device's memory.
+
+  Raises:
+    DoesNotFitError: if none does.
   """
   seconds = {}
   for candidate in candidates:
-    run(candidate)  # Compiles.
+    try:
+      run(candidate)  # Compiles.
+    except memory.DoesNotFitError:
+      if candidate == candidates[-1] and not seconds:
+        raise
+      continue
     start = time.perf_counter()
     num_models = run(candidate)
     seconds[candidate] = (time.perf_counter() - start) / num_models

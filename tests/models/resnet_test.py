@@ -14,8 +14,9 @@ from jdm.models import convolution
 from jdm.training import sgd
 from tests.models import quick
 
-_WIDTH, _BATCH, _CLASSES = 2, 6, 3
-_SHAPE = (14, 14, 3)
+_WIDTH, _BATCH, _CLASSES = 2, 8, 3
+# Of smaller images XLA's second computations happen to have the same bits.
+_SHAPE = (20, 20, 3)
 _RNG = np.random.default_rng(0)
 _IMAGES = _RNG.normal(size=(_BATCH, *_SHAPE)).astype(np.float32)
 _LABELS = jnp.arange(_BATCH) % _CLASSES
@@ -232,8 +233,8 @@ class ResNetTest(parameterized.TestCase):
     _assert_close(found, expected)
     _assert_close(kept, state)
 
-  def test_pooling_keeps_the_gradient_of_what_is_computed_twice(self):
-    """Gradients under jit, where XLA computes normalized images anew."""
+  def test_pooling_has_the_gradient_of_flax(self):
+    """After normalization and ReLU, where many pixels tie at 0."""
     layer = convolution.NormalizedConv(4)
     images = _RNG.normal(size=(4, 6, 6, 4)).astype(np.float32)
     variables = layer.init(jax.random.key(0), images, False)

@@ -27,6 +27,24 @@ class GroupTest(parameterized.TestCase):
   def test_on_a_cpu(self, name, input_shape, options, expected):
     self.assertEqual(_size(name, input_shape, **options), expected)
 
+  def test_of_resnets(self):
+    """Patches count: im2col needs more memory, and large networks go alone."""
+    self.assertEqual(_size('resnet9', (32, 32, 3), batch_size=512), 1)
+    num_bytes = {
+        name: group.bytes_of_model(
+            models.make('resnet9', (32, 32, 3), 10, width=8, convolution=name),
+            (32, 32, 3),
+            8,
+        )
+        for name in ('im2col', 'lax')
+    }
+    # The patches of the last seven convolutions: positions, times pixels of the
+    # kernel, times channels.
+    patches = 16**2 * (25 * 8 + 3 * 9 * 16) + 8**2 * 3 * 9 * 32
+    self.assertGreater(
+        num_bytes['im2col'] - num_bytes['lax'], 0.9 * 4 * 8 * patches
+    )
+
   def test_an_accelerator_takes_more(self):
     self.assertEqual(_size('linear', (64,), platform='gpu'), 1024)
     self.assertGreater(
