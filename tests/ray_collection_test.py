@@ -108,6 +108,30 @@ class TaskTest(absltest.TestCase):
     np.testing.assert_array_equal(store.missing(np.array([3, 5])), [5])
 
 
+class ErrorTest(absltest.TestCase):
+
+  def _result(self, error):
+    import ray
+
+    fake = mock.Mock(exceptions=ray.exceptions)
+    fake.get.side_effect = error
+    ray_collection._result(fake, None, np.arange(4, 8))
+
+  def test_what_a_task_raised(self):
+    from ray import exceptions
+
+    cause = store_lib.StoreWriteError('disk full')
+    with self.assertRaisesRegex(store_lib.StoreWriteError, '^disk full$'):
+      self._result(exceptions.RayTaskError('train', 'a traceback', cause))
+
+  def test_a_task_that_was_lost_too_often(self):
+    from ray import exceptions
+
+    words = 'rows 4 to 7 too often .WorkerCrashedError.; .*run the same'
+    with self.assertRaisesRegex(ChildProcessError, words):
+      self._result(exceptions.WorkerCrashedError())
+
+
 class UnreachableTest(absltest.TestCase):
 
   def test_no_cluster_at_the_address(self):
