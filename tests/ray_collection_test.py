@@ -42,8 +42,8 @@ def _collect(workdir, *flags):
   )
 
 
-def _await_chunk(path, seconds=120):
-  """Waits until some chunk is written; the number of rows that are."""
+def _await_rows(path, least, seconds=120):
+  """Waits until some rows are written; the number of those that are."""
   deadline = time.monotonic() + seconds
   while time.monotonic() < deadline:
     if store_lib.exists(path):
@@ -51,10 +51,10 @@ def _await_chunk(path, seconds=120):
         done = len(store_lib.OutcomeStore.open(path).completed())
       except store_lib.StoreError:  # Being made.
         done = 0
-      if done:
+      if done >= least:
         return done
     time.sleep(0.1)
-  raise TimeoutError(f'no chunk of {path} was written')
+  raise TimeoutError(f'{least} rows of {path} were not written')
 
 
 class ClusterTest(absltest.TestCase):
@@ -76,7 +76,8 @@ class ClusterTest(absltest.TestCase):
     )
     self.addCleanup(process.kill)
     path = f'{folder}/ray/store'
-    done = _await_chunk(path)
+    # Both machines are at work by then.
+    done = _await_rows(path, least=_MODELS // 6)
     cluster.remove_node(other, allow_graceful=False)
     self.assertLess(done, _MODELS / 2)
     stdout, stderr = process.communicate(timeout=240)
