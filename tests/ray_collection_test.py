@@ -42,8 +42,8 @@ def _collect(workdir, *flags):
   )
 
 
-def _await_chunk(path, seconds=120):
-  """Waits until some chunk is written; the number of rows that are."""
+def _await_rows(path, least, seconds=120):
+  """Waits until some rows are written; the number of those that are."""
   deadline = time.monotonic() + seconds
   while time.monotonic() < deadline:
     if store_lib.exists(path):
@@ -51,10 +51,10 @@ def _await_chunk(path, seconds=120):
         done = len(store_lib.OutcomeStore.open(path).completed())
       except store_lib.StoreError:  # Being made.
         done = 0
-      if done:
+      if done >= least:
         return done
     time.sleep(0.1)
-  raise TimeoutError(f'no chunk of {path} was written')
+  raise TimeoutError(f'{least} rows of {path} were not written')
 
 
 class ClusterTest(absltest.TestCase):
@@ -76,7 +76,8 @@ class ClusterTest(absltest.TestCase):
     )
     self.addCleanup(process.kill)
     path = f'{folder}/ray/store'
-    done = _await_chunk(path)
+    # Both machines are at work by then.
+    done = _await_rows(path, least=_MODELS // 6)
     cluster.remove_node(other, allow_graceful=False)
     self.assertLess(done, _MODELS / 2)
     stdout, stderr = process.communicate(timeout=240)
@@ -106,6 +107,30 @@ class TaskTest(absltest.TestCase):
     store = store_lib.OutcomeStore.open(path)
     np.testing.assert_array_equal(store.missing(), [4, 5])
     np.testing.assert_array_equal(store.missing(np.array([3, 5])), [5])
+
+
+class ErrorTest(absltest.TestCase):
+
+  def _result(self, error):
+    import ray
+
+    fake = mock.Mock(exceptions=ray.exceptions)
+    fake.get.side_effect = error
+    ray_collection._result(fake, None, np.arange(4, 8))
+
+  def test_what_a_task_raised(self):
+    from ray import exceptions
+
+    cause = store_lib.StoreWriteError('disk full')
+    with self.assertRaisesRegex(store_lib.StoreWriteError, '^disk full$'):
+      self._result(exceptions.RayTaskError('train', 'a traceback', cause))
+
+  def test_a_task_that_was_lost_too_often(self):
+    from ray import exceptions
+
+    words = 'rows 4 to 7 too often .WorkerCrashedError.; .*run the same'
+    with self.assertRaisesRegex(ChildProcessError, words):
+      self._result(exceptions.WorkerCrashedError())
 
 
 class UnreachableTest(absltest.TestCase):

@@ -48,10 +48,11 @@ def fit(
 
   Minimizes what `lasso.fit` does, on the Gram matrix whatever the number of
   models. Counts of pairs are summed as integers. Other sums are float64, added
-  in an order that is the same for any power of two of processes up to 16, which
-  therefore choose the same penalties to the last bit; against another number of
-  processes, or `lasso.fit`, penalties agree to rounding in float64. Weights
-  agree within their certificates: tiles of targets differ.
+  in an order that is the same for any power of two of processes up to 16: their
+  grids of penalties are equal to the last bit. Those of another number of
+  processes, or of `lasso.fit`, are equal to rounding in float64. Weights agree
+  within their certificates (tiles of targets differ), so that of two penalties
+  with nearly the same validation error either may be chosen.
 
   Args:
     read: `rows -> (masks, outcomes)`, bool `[k, num_train]` and finite

@@ -13,6 +13,8 @@ import numpy as np
 from jdm import datamodels as datamodels_lib
 from jdm.regressors import distributed
 from jdm.regressors import lasso
+from jdm.solvers import moments
+from jdm.solvers import path
 from tests import planted
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -119,6 +121,24 @@ class FitTest(parameterized.TestCase):
     found = fit(refit=False)
     self.assertLen(found.fit_ids, 240)
     np.testing.assert_array_equal(found.lam, self.alone.lam)
+
+  def test_fewer_models_than_parts_and_examples(self):
+    """With columns that are alike: weights depend on the route."""
+    masks, outcomes = _problem().masks[:14], _problem().outcomes[:14]
+    found = distributed.fit(
+        lambda rows: (masks[rows], outcomes[rows]),
+        np.arange(14),
+        num_val=3,
+        refit=False,
+    )
+    expected = path.lasso_path(
+        moments.of(masks[:11], outcomes[:11]),
+        val_masks=masks[11:],
+        val_outcomes=outcomes[11:],
+    )
+    np.testing.assert_allclose(found.lam, expected.lam, rtol=1e-12)
+    np.testing.assert_allclose(found.weights, expected.weights, atol=1e-3)
+    self.assertLess(found.gap.max(), 1.1e-4)
 
   def test_errors(self):
     with self.assertRaisesRegex(ValueError, 'num_val from 1 to 298'):
