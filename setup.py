@@ -63,6 +63,7 @@ setuptools.setup(
             'nbformat>=5.10',
             'pytest>=8',
             'pytest-timeout>=2.3',
+            'pytest-xdist>=3.5',
             'pyyaml>=6',
             'ray>=2.40',
             'tensorboardX>=2.6',

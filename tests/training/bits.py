@@ -20,6 +20,8 @@ MODELS: dict[str, dict[str, Any]] = {
     'cnn': {'channels': (4, 8)},
 }
 
+SOME_DEVICES = (2, 4)  # Of the eight there are.
+
 
 def outcomes(
     model: str, rows: np.ndarray, num_devices: int | None = None
@@ -46,4 +48,6 @@ def digest(values: np.ndarray) -> str:
 
 if __name__ == '__main__':
   found = {name: digest(outcomes(name, np.arange(9))) for name in MODELS}
+  for num in SOME_DEVICES:
+    found[f'linear on {num}'] = digest(outcomes('linear', np.arange(9), num))
   print(json.dumps({'num_devices': jax.device_count(), **found}))

@@ -212,10 +212,20 @@ class OwnTrainOneTest(absltest.TestCase):
 
 class DevicesTest(absltest.TestCase):
 
-  def test_four_devices_elsewhere_make_the_bits_of_one_here(self):
+  def test_devices_do_not_talk(self):
+    trainer = _linear_trainer()
+    ids = np.arange(trainer.rows_a_call)
+    padded = trainer._padded(ids, 0 * ids, _masks(ids), None, 14)
+    lowered = trainer._program.lower(_KEY, *padded, trainer._placed_data)
+    program = lowered.compile().as_text()
+    self.assertIn('num_partitions=2', program)
+    for word in ('all-reduce', 'all-gather', 'all-to-all', 'permute'):
+      self.assertNotIn(word, program)
+
+  def test_two_four_and_eight_devices_elsewhere_make_the_bits_of_one_here(self):
     environment = {
         **os.environ,
-        'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
         'JAX_PLATFORMS': 'cpu',
         'PYTHONPATH': str(_ROOT),
     }
@@ -229,8 +239,9 @@ class DevicesTest(absltest.TestCase):
         name: bits.digest(bits.outcomes(name, np.arange(9), num_devices=1))
         for name in bits.MODELS
     }
-    there = json.loads(child.communicate(timeout=120)[0])
-    self.assertEqual(there, {'num_devices': 4, **here})
+    there = json.loads(child.communicate(timeout=240)[0])
+    some = {f'linear on {n}': here['linear'] for n in bits.SOME_DEVICES}
+    self.assertEqual(there, {'num_devices': 8, **here, **some})
 
 
 if __name__ == '__main__':
