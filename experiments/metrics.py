@@ -63,17 +63,18 @@ class Metrics:
     self._start = time.monotonic()
     self._estimated = cost.seconds + cost.compile_seconds if cost else 0.0
     self._board = _board(workdir) if tensorboard else None
-    if cost:
-      self._write(
-          'start',
-          {
-              'num_models': cost.num_models,
-              'estimated_seconds': self._estimated,
-          },
-      )
+    self._cost = cost
 
   def on_chunk(self, done: collection.ChunkDone) -> None:
     """For `collection.collect`."""
+    if not self._num_chunks and self._cost:  # The store is there: all is well.
+      self._write(
+          'start',
+          {
+              'num_models': self._cost.num_models,
+              'estimated_seconds': self._estimated,
+          },
+      )
     self.num_models += done.num_models
     self._num_chunks += 1
     rate = done.num_models / max(done.seconds, 1e-9)
