@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
           'megabytes': round(_bytes(path) / 1e6, 1),
           'check_seconds': round(time.monotonic() - start, 1),
           'rows_in_provenance': trained,
-          'estimate_error': round(_estimate_error(), 2),
+          'estimate_error': round(_estimate_error(_WORKDIR.value), 2),
       },
   )
 
@@ -84,9 +84,9 @@ def _command(name: str) -> list[str]:
   return command
 
 
-def _estimate_error() -> float:
+def _estimate_error(workdir: str) -> float:
   """Of the last run: (seconds taken - estimated) / estimated."""
-  path = os.path.join(_WORKDIR.value, 'metrics.jsonl')
+  path = os.path.join(workdir, 'metrics.jsonl')
   with open(path, encoding='utf-8') as file:
     events = [json.loads(line) for line in file]
   return [e['estimate_error'] for e in events if e['event'] == 'end'][-1]
