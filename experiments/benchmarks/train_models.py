@@ -22,8 +22,7 @@ share of the core's peak of .18, .37 and .37. Two attempts to raise it: without
 the selection that skips steps beyond a subset's last batch the MLP takes 7 %
 less (the others nothing), which moves last bits and was not kept; an affine
 order of examples instead of a sorted shuffle saves logistic regressions 28 %,
-and is no random order. Of a logistic regression's time a third is shuffling and
-a sixth reading margins; of the MLP's, half is products of 64 x 64 x 50.
+and is no random order.
 """
 
 import json
