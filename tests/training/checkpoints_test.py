@@ -64,16 +64,22 @@ class CheckpointsTest(parameterized.TestCase):
     super().setUp()
     self.folder = self.create_tempdir().full_path
 
+  def _closed(self, made):
+    """Checkpoints whose threads end with the test."""
+    self.addCleanup(made.remove)
+    return made
+
   def _never(self):
-    return lib.Checkpoints(self.create_tempdir().full_path, 1e9, 'pool')
+    folder = self.create_tempdir().full_path
+    return self._closed(lib.Checkpoints(folder, 1e9, 'pool'))
 
   @parameterized.parameters((1, 2), (2, 1))
   def test_goes_on_with_the_same_bits_on_any_devices(self, before, after):
     expected = _train(self._never())
-    stopping = _Stopping(self.folder, 2)
+    stopping = self._closed(_Stopping(self.folder, 2))
     with self.assertRaises(_Stop):
       _train(stopping, before)
-    going_on = _Stopping(self.folder, 0)
+    going_on = self._closed(_Stopping(self.folder, 0))
     found = _train(going_on, after)
     self.assertEqual(going_on.loaded.epoch, 2)
     self.assertLen(going_on.loaded.names, 2 * before)
@@ -86,23 +92,22 @@ class CheckpointsTest(parameterized.TestCase):
 
   def test_other_models_begin_anew(self):
     with self.assertRaises(_Stop):
-      _train(_Stopping(self.folder, 3))
+      _train(self._closed(_Stopping(self.folder, 3)))
     rows = np.array([7, 0, 9])  # One of the two that were saved.
-    found = _train(_Stopping(self.folder, 0), rows=rows)
+    found = _train(self._closed(_Stopping(self.folder, 0)), rows=rows)
     np.testing.assert_array_equal(found, _train(self._never(), rows=rows))
 
   @parameterized.parameters('identity', 'bits', 'torn')
   def test_what_cannot_be_used_is_passed_over(self, kind):
     carry = {'a': jnp.arange(6.0).reshape(2, 3), 'b': jnp.ones(2, int)}
     one = jax.tree.map(lambda leaf: leaf[0], carry)
-    saver = lib.Checkpoints(self.folder, 1.0, 'pool')
+    saver = self._closed(lib.Checkpoints(self.folder, 1.0, 'pool'))
     saver.save(['x', 'y'], 1, carry)
     saver.save(['x', 'y'], 2, carry)
     # Waits, too: in truth, its process is gone.
     self.assertEqual(saver.load(one).epoch, 2)
-    reader = lib.Checkpoints(
-        self.folder, 1.0, 'other' if kind == 'identity' else 'pool'
-    )
+    name = 'other' if kind == 'identity' else 'pool'
+    reader = self._closed(lib.Checkpoints(self.folder, 1.0, name))
     if kind != 'identity':
       files = [
           path
@@ -127,7 +132,7 @@ class CheckpointsTest(parameterized.TestCase):
       np.testing.assert_array_equal(found.leaves[0], carry['a'])
 
   def test_clear(self):
-    saver = lib.Checkpoints(self.folder, 1.0, 'pool')
+    saver = self._closed(lib.Checkpoints(self.folder, 1.0, 'pool'))
     carry = {'a': jnp.zeros((2, 3))}
     saver.save(['x'], 1, carry)
     saver.clear()
