@@ -9,7 +9,7 @@ flipped bit, two processes on the same rows, clocks that are a day off, and a
 host that sleeps and comes back. After each, `status` has to tell the truth; the
 same command, run again, has to end with the bits of an undisturbed run; and no
 chunk that was finished may have been trained again. Writes `crash_study.json`
-and `.md`; exits 1 if anything went wrong. About 8 minutes of one core for 50
+and `.md`; exits 1 if anything went wrong. About 8 minutes of two cores for 50
 kills, most of them spent on starting processes.
 """
 
@@ -26,7 +26,7 @@ from jdm.reports import tables
 
 _NUM_KILLS = flags.DEFINE_integer('num_kills', 50, 'Of the first case.')
 _CASES = flags.DEFINE_list('cases', list(crash_cases.cases(1)), 'Which.')
-_NUM_MODELS = flags.DEFINE_integer('num_models', 1600, 'Of the pool.')
+_NUM_MODELS = flags.DEFINE_integer('num_models', 3200, 'Of the pool.')
 
 
 def main(workdir: str) -> None:
