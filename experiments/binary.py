@@ -20,6 +20,7 @@ from jdm import collection
 from jdm import locations
 from jdm import provenance
 from jdm import recipe as recipe_lib
+from jdm import shares
 from jdm import store as store_lib
 
 _WORKDIR = flags.DEFINE_string(
@@ -165,16 +166,28 @@ def print_estimate(
     num_models: int,
     *,
     in_stages: bool = False,
+    share: shares.Share | None = None,
+    chunk: int = 256,
 ) -> collection.Estimate | None:
-  """Prints and returns what filling a store will cost; None if it is full."""
+  """Prints and returns what filling a store will cost; None if it is full.
+
+  Of a share only; `chunk` is that of a new store.
+  """
   store = None
   if store_lib.exists(path):
     store = store_lib.OutcomeStore.open(path)
-    if store.num_models >= num_models and not len(store.missing()):
-      print(f'{path} is complete: {store.num_models} models')
+    left = collection.missing_rows(store, num_models, share)
+    if store.num_models >= num_models and not len(left):
+      whole = f'{store.num_models} models' if share is None else str(share)
+      print(f'{path} is complete: {whole}')
       return None
   cost = collection.estimate(
-      pool, num_models=num_models, store=store, in_stages=in_stages
+      pool,
+      num_models=num_models,
+      store=store,
+      in_stages=in_stages,
+      share=share,
+      chunk=chunk,
   )
   print(f'{path}: {cost}')
   return cost
@@ -208,7 +221,7 @@ def write_json(path: str, values: Mapping[str, Any]) -> None:
   if locations.is_remote(path):
     locations.write(path, content.encode())
     return
-  os.makedirs(os.path.dirname(path), exist_ok=True)
+  os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
   temporary = f'{path}.tmp'
   with open(temporary, 'w', encoding='utf-8') as file:
     file.write(content)

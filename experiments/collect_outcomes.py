@@ -7,7 +7,7 @@ Safe to kill and to run again: it goes on where it stopped, and ends with the
 same bits. SIGTERM lets it finish and store what it is training; the exit code is
 then 3 unless nothing is missing (0), and 143 if a second SIGTERM stopped it at
 once. `--dry_run` prints what it would cost. `metrics.jsonl` has a line a chunk
-(see `experiments/metrics.py`). About 1,500 linear or 450 MLP
+(see `experiments/metrics.py`); it and SIGTERM are for --launcher=local. About 1,500 linear or 450 MLP
 models a second on digits, on two cores.
 
 Several processes may fill one store, each its share of the chunks:
@@ -37,6 +37,7 @@ from experiments import training_flags
 from experiments import workdir as workdir_lib
 from jdm import collection
 from jdm import locations
+from jdm import provenance
 from jdm import ray_collection
 from jdm import recipe as recipe_lib
 from jdm import shares
@@ -62,7 +63,8 @@ _CHECKPOINT = flags.DEFINE_float(
     'checkpoint_every_secs',
     None,
     'Saves models that are being trained in WORKDIR/checkpoints so often, for'
-    ' trainings of minutes; trains epoch by epoch.',
+    ' trainings of minutes; trains epoch by epoch, whose last bits are not those'
+    ' of a run without: keep to the one or the other.',
 )
 _REPAIR = flags.DEFINE_bool('repair', False, 'Trains damaged chunks again.')
 _WORKER_INDEX = flags.DEFINE_integer(
@@ -99,10 +101,18 @@ def main(workdir: str) -> None:
   share = _share()
   path = os.path.join(workdir, 'store')
   recipe = training_flags.recipe()
-  if training_flags.wants_timed_convolution():
-    recipe = _timed_convolution(recipe)
-  if training_flags.wants_timed_group():
-    recipe = dataclasses.replace(recipe, group=_timed_group(recipe))
+  is_timed = (
+      training_flags.wants_timed_convolution()
+      or training_flags.wants_timed_group()
+  )
+  before = _chosen_before(path, recipe, share) if is_timed else None
+  if before is not None:
+    recipe = before
+  else:
+    if training_flags.wants_timed_convolution():
+      recipe = _timed_convolution(recipe)
+    if training_flags.wants_timed_group():
+      recipe = dataclasses.replace(recipe, group=_timed_group(recipe))
   recipe = _as_stored(path, recipe)
   pool = recipe_lib.build(recipe)
   cost = None
@@ -113,9 +123,11 @@ def main(workdir: str) -> None:
         path,
         _NUM_MODELS.value,
         in_stages=_CHECKPOINT.value is not None,
+        share=share,
+        chunk=_CHUNK.value,
     )
   if share is not None:
-    print(f'{share} trains its chunks of these')
+    print(f'these are the chunks of {share}')
   if _DRY_RUN.value:
     _print_costs(cost)
     return
@@ -128,13 +140,52 @@ def main(workdir: str) -> None:
 
 
 def _share() -> shares.Share | None:
-  """This process's share; a launcher of tasks does all."""
+  """This process's share; a launcher of tasks does all.
+
+  Raises:
+    ValueError: on flags that mean nothing together.
+  """
   if _LAUNCHER.value == 'local':
+    if _RAY_ADDRESS.value is not None:
+      raise ValueError('--ray_address is for --launcher=ray')
     return shares.find(os.environ, _WORKER_INDEX.value, _WORKER_COUNT.value)
   if _WORKER_INDEX.value is not None or _WORKER_COUNT.value is not None:
     raise ValueError(
         f'--launcher={_LAUNCHER.value} shares out the work itself; leave out'
         ' --worker_index and --worker_count'
+    )
+  if _CHECKPOINT.value is not None or _TENSORBOARD.value or _PROFILE.value:
+    raise ValueError(
+        '--checkpoint_every_secs, --tensorboard and --profile are for'
+        ' --launcher=local'
+    )
+  return None
+
+
+def _chosen_before(
+    path: str, recipe: recipe_lib.Recipe, share: shares.Share | None
+) -> recipe_lib.Recipe | None:
+  """What `auto` chose for the store that is there; None if there is none.
+
+  Raises:
+    ValueError: if several workers would each choose for themselves.
+  """
+  if store_lib.exists(path):
+    stored = store_lib.OutcomeStore.open(path).recipe
+    options = dict(recipe.model_options)
+    if training_flags.wants_timed_convolution():
+      options.pop('convolution', None)
+      theirs = stored.get('model_options', {})
+      if 'convolution' in theirs:
+        options['convolution'] = theirs['convolution']
+    group = recipe.group
+    if training_flags.wants_timed_group():
+      group = stored.get('group', group)
+    return dataclasses.replace(recipe, model_options=options, group=group)
+  if share is not None and share.count > 1:
+    raise ValueError(
+        'several workers cannot time --group=auto or --convolution=auto each for'
+        ' itself; pass what one process chooses'
     )
   return None
 
@@ -235,10 +286,13 @@ def _checkpoints(
     return None
   if locations.is_remote(workdir):
     raise ValueError('--checkpoint_every_secs writes to a local --workdir')
-  name = json.dumps(pool.description, sort_keys=True).encode()
+  made = provenance.record()
+  trains = [pool.description, made['versions'], made['device_kind']]
+  name = json.dumps(trains, sort_keys=True).encode()
+  # A process writes to a folder of its own.
+  folder = f'{share.index}_of_{share.count}' if share else 'all'
   return checkpoints_lib.Checkpoints(
-      # A process writes to a folder of its own.
-      os.path.join(workdir, 'checkpoints', str(share.index if share else 0)),
+      os.path.join(workdir, 'checkpoints', folder),
       _CHECKPOINT.value,
       hashlib.sha256(name).hexdigest(),
   )

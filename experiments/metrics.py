@@ -6,8 +6,8 @@
   start   num_models: still missing; estimated_seconds
   chunk   first_row, last_row, num_models, num_diverged, seconds, rate (models a
           second), means (of outcomes)
-  end     num_models: trained by this process; seconds; estimate_error:
-          (seconds - estimated) / estimated; is_complete
+  end     num_models: trained by this process; seconds; is_complete;
+          estimate_error: (seconds - estimated) / estimated, where there was one
 """
 
 from collections.abc import Mapping
@@ -102,16 +102,16 @@ class Metrics:
     if not self.num_models:
       return {}
     seconds = time.monotonic() - self._start
+    values: dict[str, Any] = {
+        'num_models': self.num_models,
+        'seconds': seconds,
+        'is_complete': is_complete,
+    }
+    if not self._cost:  # Damage that was repaired is in no estimate.
+      self._write('end', values)
+      return {'seconds': seconds}
     error = (seconds - self._estimated) / max(self._estimated, 1e-9)
-    self._write(
-        'end',
-        {
-            'num_models': self.num_models,
-            'seconds': seconds,
-            'estimate_error': error,
-            'is_complete': is_complete,
-        },
-    )
+    self._write('end', {**values, 'estimate_error': error})
     return {'seconds': seconds, 'estimated': self._estimated}
 
   def _write(self, event: str, values: Mapping[str, Any]) -> None:

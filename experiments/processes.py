@@ -36,7 +36,17 @@ _UNREACHABLE = 2
 
 
 def wanted() -> bool:
-  """Whether --distributed was given."""
+  """Whether --distributed was given.
+
+  Raises:
+    ValueError: if only flags that mean nothing without it were.
+  """
+  given = (_COORDINATOR_ADDRESS, _NUM_PROCESSES, _PROCESS_ID)
+  if not _DISTRIBUTED.value and any(flag.value is not None for flag in given):
+    raise ValueError(
+        '--coordinator_address, --num_processes and --process_id are for'
+        ' --distributed; add it, or each process fits everything'
+    )
   return _DISTRIBUTED.value
 
 

@@ -5,7 +5,7 @@ The work is a loop over chunks of missing rows. Because row i is a function of
 goes on where `completed` ends.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import hashlib
 import json
@@ -239,13 +239,15 @@ def train_rows(
   done = total - len(rows)
   if progress:
     progress(done, total)
-  pieces = store.chunks(rows)
+  pieces, num_begun = list(store.chunks(rows)), 0
   if checkpoints:
-    pieces = _pieces(pieces, pool.trainer.rows_a_call)
+    pieces, num_begun = _pieces(pool, pieces, checkpoints)
   pending: tuple[Any, ...] | None = None
   last = time.monotonic()
   # One chunk computes while the one before is fetched and written.
-  for some in [*pieces, None]:
+  for number, some in enumerate([*pieces, None]):
+    if checkpoints:  # What was saved of later pieces is kept for them.
+      checkpoints.is_held = number + 1 < num_begun
     started = None
     if some is not None and not (should_stop and should_stop()):
       masks = pool.masks(some)
@@ -273,6 +275,8 @@ def estimate(
     num_models: int,
     store: store_lib.OutcomeStore | None = None,
     in_stages: bool = False,
+    share: shares.Share | None = None,
+    chunk: int = 256,
 ) -> Estimate:
   """Times the training of a few rows; writes nothing.
 
@@ -281,11 +285,16 @@ def estimate(
     num_models: how many rows the store shall hold.
     store: the store, if there is one already: its rows cost nothing.
     in_stages: times one epoch, as for `collect(..., checkpoints=...)`.
+    share: the chunks that would be trained; None stands for all.
+    chunk: rows of one, where there is no store yet.
   """
-  left = num_models
+  whole = np.arange(num_models)
+  if share is not None:
+    whole = whole[share.holds(whole // (store.chunk if store else chunk))]
+  left = len(whole)
   if store is not None:
-    left -= len(store.completed()) + len(store.diverged())
-  left = max(left, 0)
+    left -= int(np.sum(whole < store.num_models))
+    left += len(missing_rows(store, num_models, share))
   a_call = pool.trainer.rows_a_call
   rows = np.arange(min(a_call, num_models))
   masks = pool.masks(rows)
@@ -468,11 +477,30 @@ def read_outcome(
   return np.asarray(evaluate(jnp.asarray(store.read('parameters', rows))))
 
 
-def _pieces(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-  """Parts of chunks that one call of the program trains."""
+def _pieces(
+    pool: recipe_lib.Pool,
+    chunks: Iterable[np.ndarray],
+    checkpoints: checkpoints_lib.Checkpoints,
+) -> tuple[list[np.ndarray], int]:
+  """Parts of chunks that one call of the program trains.
+
+  Returns:
+    The parts, those that are saved in the middle first, and how many these are.
+  """
+  saved = checkpoints.load(pool.trainer.carry_shapes())
+  saved_names = [] if saved is None else list(saved.names)
+  begun, fresh = [], []
   for rows in chunks:
-    for first in range(0, len(rows), size):
-      yield rows[first : first + size]
+    masks = pool.masks(rows)
+    is_fresh = ~np.isin(pool.training_names(rows, masks), saved_names)
+    capacities = [pool.trainer.capacity(size) for size in masks.sum(axis=1)]
+    kinds = np.stack([is_fresh, capacities], axis=1)
+    for kind in np.unique(kinds, axis=0):
+      alike = rows[(kinds == kind).all(axis=1)]
+      for first in range(0, len(alike), pool.trainer.rows_a_call):
+        part = alike[first : first + pool.trainer.rows_a_call]
+        (fresh if kind[0] else begun).append(part)
+  return begun + fresh, len(begun)
 
 
 def _finish(store, rows, masks, run, *, since) -> ChunkDone:

@@ -207,12 +207,11 @@ class Pool:
       checkpoints: checkpoints_lib.Checkpoints | None = None,
   ) -> ensemble.Pending:
     """Starts the training of some rows, whose masks are given."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {'relabel': self._relabel(rows)}
     if checkpoints is not None:
       options['checkpoints'] = checkpoints
-    if self.given_relabel is not None:
-      which = np.asarray(rows) % len(self.given_relabel)
-      options['relabel'] = self.given_relabel[which]
+    if options['relabel'] is None:
+      del options['relabel']
     return self.trainer.start(
         jax.random.key(self.seed),
         self.model_ids(rows),
@@ -220,6 +219,21 @@ class Pool:
         self.replicates(rows),
         **options,
     )
+
+  def training_names(self, rows: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """What checkpoints call the trainings of some rows, str `[k]`."""
+    return ensemble.training_names(
+        jax.random.key(self.seed),
+        self.model_ids(rows),
+        np.broadcast_to(self.replicates(rows), len(rows)),
+        masks,
+        self._relabel(rows),
+    )
+
+  def _relabel(self, rows: np.ndarray) -> np.ndarray | None:
+    if self.given_relabel is None:
+      return None
+    return self.given_relabel[np.asarray(rows) % len(self.given_relabel)]
 
   def outcome_layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape of one row and dtype name of every outcome, for a store."""

@@ -110,12 +110,29 @@ def _told(variables, scheduler, count) -> Share:
           ' cannot be told; pass worker_index as well'
       )
     count, told_by = told, f'{index_name} and {count_name}'
+  if step_name is not None and 'SLURM_ARRAY_TASK_MAX' in variables:
+    _check_range(variables, first_name, step_name, count_name)
   if count is None:
     raise ValueError(
         f'{index_name}={index} says which worker this is and not of how many;'
         ' pass worker_count'
     )
   return Share(index, count, told_by)
+
+
+def _check_range(variables, first_name, step_name, count_name) -> None:
+  """Raises ValueError of --array=3,7: the share of a task cannot be told."""
+  first, last = (
+      _number(variables, name, 0)
+      for name in (first_name, 'SLURM_ARRAY_TASK_MAX')
+  )
+  step = max(_number(variables, step_name, 1), 1)
+  count = _number(variables, count_name, 0)
+  if (last - first) // step + 1 != count:
+    raise ValueError(
+        f'{count} array tasks from {first} to {last} are a list, in which shares'
+        ' cannot be told; submit a range, or pass worker_index and worker_count'
+    )
 
 
 def _number(variables, name, default=None) -> Any:

@@ -13,6 +13,13 @@ _ARRAY = {
     'SLURM_ARRAY_TASK_MAX': '13',
 }
 _TASKS = {'SLURM_PROCID': '1', 'SLURM_NTASKS': '3'}
+_LIST = {
+    'SLURM_ARRAY_TASK_ID': '3',
+    'SLURM_ARRAY_TASK_COUNT': '2',
+    'SLURM_ARRAY_TASK_MIN': '3',
+    'SLURM_ARRAY_TASK_MAX': '7',
+    'SLURM_ARRAY_TASK_STEP': '1',
+}
 _POD = {'JOB_COMPLETION_INDEX': '5'}
 
 
@@ -55,8 +62,9 @@ class FindTest(parameterized.TestCase):
           'array_of_other_steps',
           {**_ARRAY, 'SLURM_ARRAY_TASK_MIN': '0'},
           {},
-          'got 12 of 4 .from SLURM_ARRAY_TASK_ID',
+          '4 array tasks from 0 to 13 are a list',
       ),
+      ('array_that_is_a_list', _LIST, {}, 'submit a range'),
       ('negative', {}, {'index': -1, 'count': 3}, 'got -1 of 3'),
       ('pod_out_of_range', _POD, {'count': 5}, 'got 5 of 5 .from JOB'),
       ('two_counts', _TASKS, {'count': 4}, 'pass worker_index as well'),

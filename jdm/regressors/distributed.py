@@ -7,6 +7,7 @@ targets and says nothing until all results are gathered. Without
 """
 
 from collections.abc import Callable, Sequence
+import hashlib
 from typing import Any, Unpack
 
 import jax
@@ -82,6 +83,7 @@ def fit(
   if not tol > 0:
     raise ValueError(f'`{_WHO}` expects tol above 0, got {tol}.')
   num_val = observations_lib.validation_size(_WHO, num_val, len(rows), True)
+  _check_agreed(rows, (num_val, num_lams, min_ratio, tol, refit))
   fit_rows, val_rows = rows[:-num_val], rows[-num_val:]
   shift = np.asarray(read(rows[:1])[1][0], np.float64)
   if len(shift) < jax.process_count():
@@ -138,6 +140,18 @@ def fit(
       regressor=_NAME,
       outcome=labels.get('outcome', ''),
   )
+
+
+def _check_agreed(rows: np.ndarray, options: tuple[Any, ...]) -> None:
+  """Raises ValueError in all processes if they do not fit the same."""
+  own = hashlib.sha256(rows.tobytes() + repr(options).encode()).digest()
+  every = multihost_utils.process_allgather(np.frombuffer(own, np.uint8))
+  if (np.reshape(every, (-1, len(own))) != np.frombuffer(own, np.uint8)).any():
+    raise ValueError(
+        f'`{_WHO}` expects the same models and options in every process, and'
+        f' they differ (here {len(rows)} models); wait until nothing more is'
+        ' collected, or say by num_models which to fit'
+    )
 
 
 def _targets(num_targets: int) -> list[np.ndarray]:

@@ -7,7 +7,9 @@ checkpoint; a chunk of models that train for seconds is cheaper to train again.
 """
 
 from collections.abc import Sequence
+import contextlib
 import dataclasses
+import fcntl
 import os
 import shutil
 import time
@@ -42,7 +44,8 @@ class Checkpoints:
 
   Attributes:
     every_secs: seconds between two saves.
-    identity: of the pool that is trained; others find nothing here.
+    identity: of the pool, versions and device that train; others find nothing.
+    is_held: keeps what is saved: nothing is saved or cleared.
   """
 
   def __init__(
@@ -51,7 +54,8 @@ class Checkpoints:
     """Opens a folder, or makes it.
 
     Raises:
-      ValueError: if `every_secs` is not positive.
+      ValueError: if `every_secs` is not positive, or another process has the
+        folder open.
     """
     if not every_secs > 0:
       raise ValueError(
@@ -59,12 +63,22 @@ class Checkpoints:
       )
     self.every_secs, self.identity = every_secs, identity
     self._folder = os.path.abspath(folder)
-    self._last = time.monotonic()
+    self._last, self.is_held = time.monotonic(), False
+    os.makedirs(os.path.dirname(self._folder), exist_ok=True)
+    self._lock = open(f'{self._folder}.lock', 'w', encoding='utf-8')
+    try:
+      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      self._lock.close()
+      raise ValueError(
+          f'another process keeps its checkpoints in {self._folder}; wait until'
+          ' it ends, or train without'
+      ) from error
     self._manager = _manager(self._folder)
 
   def is_due(self) -> bool:
     """Whether `every_secs` have passed since the last save."""
-    return time.monotonic() - self._last >= self.every_secs
+    return not self.is_held and time.monotonic() - self._last >= self.every_secs
 
   def save(self, names: Sequence[str], epoch: int, carry: Any) -> None:
     """Saves a group; writing goes on in the background.
@@ -83,16 +97,19 @@ class Checkpoints:
         'epoch': epoch,
         'checksums': [zlib.crc32(leaf.tobytes()) for leaf in leaves],
     }
-    step = (self._manager.latest_step() or 0) + 1
-    self._manager.save(
-        step,
-        args=ocp.args.Composite(
-            **{
-                _STATE: ocp.args.StandardSave(_numbered(leaves)),
-                _ABOUT: ocp.args.JsonSave(about),
-            }
-        ),
-    )
+    try:
+      step = (self._manager.latest_step() or 0) + 1
+      self._manager.save(
+          step,
+          args=ocp.args.Composite(
+              **{
+                  _STATE: ocp.args.StandardSave(_numbered(leaves)),
+                  _ABOUT: ocp.args.JsonSave(about),
+              }
+          ),
+      )
+    except Exception as error:  # A full disk, say: training goes on.
+      logging.warning('no checkpoint in %s: %s', self._folder, error)
     self._last = time.monotonic()
 
   def load(self, carry: Any) -> Saved | None:
@@ -101,7 +118,7 @@ class Checkpoints:
     Args:
       carry: of one model, arrays or their shapes: what the leaves must be.
     """
-    self._manager.wait_until_finished()
+    self._wait()
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         return self._read(step, carry)
@@ -113,15 +130,30 @@ class Checkpoints:
 
   def clear(self) -> None:
     """Deletes all: what they led to is stored."""
-    self._manager.wait_until_finished()
+    if self.is_held:
+      return
+    self._wait()
     for step in self._manager.all_steps():
       self._manager.delete(step)
 
+  def close(self) -> None:
+    """Ends writing; another process may open the folder."""
+    self._wait()
+    self._manager.close()
+    self._lock.close()
+
   def remove(self) -> None:
     """Deletes the folder."""
-    self._manager.wait_until_finished()
-    self._manager.close()
+    self.close()
     shutil.rmtree(self._folder, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(f'{self._folder}.lock')
+
+  def _wait(self) -> None:
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      logging.warning('no checkpoint in %s: %s', self._folder, error)
 
   def _read(self, step: int, carry: Any) -> Saved:
     from orbax import checkpoint as ocp

@@ -132,8 +132,8 @@ class Trainer:
     capacities = np.array([self.capacity(size) for size in sizes], np.int64)
     saved, names = None, np.zeros(len(masks), '<U24')
     if checkpoints is not None:
-      names = _names(key, model_ids, replicates, masks, relabel)
-      saved = checkpoints.load(self._carry_shapes())
+      names = training_names(key, model_ids, replicates, masks, relabel)
+      saved = checkpoints.load(self.carry_shapes())
     is_saved = np.isin(names, [] if saved is None else list(saved.names))
     calls: list[Any] = []
     # Of one capacity, and all from a checkpoint or none.
@@ -264,6 +264,8 @@ class Trainer:
         capacity,
     )
     begin, advance, finish = self._stage_programs
+    with self._precision():
+      self._check_memory(key, *padded)
     times = []
     for _ in range(2):
       with self._precision():
@@ -284,7 +286,7 @@ class Trainer:
     places = {name: place for place, name in enumerate(saved.names)}
     which = np.array([places[name] for name in names])
     which = np.pad(which, (0, self.rows_a_call - len(which)), mode='edge')
-    tree = jax.tree.structure(self._carry_shapes())
+    tree = jax.tree.structure(self.carry_shapes())
     rows = jax.sharding.NamedSharding(
         self._mesh, jax.sharding.PartitionSpec(_AXIS)
     )
@@ -300,7 +302,7 @@ class Trainer:
       )
     return self.stages
 
-  def _carry_shapes(self) -> Any:
+  def carry_shapes(self) -> Any:
     """Shapes of what is carried from epoch to epoch, of one model."""
     begin = self._stages().begin
     ids = jax.ShapeDtypeStruct((self.num_train,), np.int32)
@@ -454,8 +456,17 @@ class Trainer:
     )
 
 
-def _names(key, model_ids, replicates, masks, relabel) -> np.ndarray:
-  """A name for each row, of all that decides its training here."""
+def training_names(
+    key: jax.Array,
+    model_ids: np.ndarray,
+    replicates: np.ndarray,
+    masks: np.ndarray,
+    relabel: np.ndarray | None = None,
+) -> np.ndarray:
+  """A name for each row, of all that decides its training in one recipe.
+
+  Arguments as of `Trainer.train`; str `[num_models]`.
+  """
   seed = np.asarray(jax.random.key_data(key)).tobytes()
   names = []
   for number, mask in enumerate(masks):

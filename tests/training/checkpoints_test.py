@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import pathlib
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -9,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdm import collection
 from jdm import datasets
 from jdm import recipe as recipe_lib
 from jdm.training import checkpoints as lib
+from jdm.training import ensemble
 from jdm.training import sgd
 
 _RECIPE = recipe_lib.Recipe(
@@ -79,6 +83,7 @@ class CheckpointsTest(parameterized.TestCase):
     stopping = self._closed(_Stopping(self.folder, 2))
     with self.assertRaises(_Stop):
       _train(stopping, before)
+    stopping.close()
     going_on = self._closed(_Stopping(self.folder, 0))
     found = _train(going_on, after)
     self.assertEqual(going_on.loaded.epoch, 2)
@@ -92,7 +97,11 @@ class CheckpointsTest(parameterized.TestCase):
 
   def test_other_models_begin_anew(self):
     with self.assertRaises(_Stop):
-      _train(self._closed(_Stopping(self.folder, 3)))
+      stopping = self._closed(_Stopping(self.folder, 3))
+      try:
+        _train(stopping)
+      finally:
+        stopping.close()
     rows = np.array([7, 0, 9])  # One of the two that were saved.
     found = _train(self._closed(_Stopping(self.folder, 0)), rows=rows)
     np.testing.assert_array_equal(found, _train(self._never(), rows=rows))
@@ -106,13 +115,13 @@ class CheckpointsTest(parameterized.TestCase):
     saver.save(['x', 'y'], 2, carry)
     # Waits, too: in truth, its process is gone.
     self.assertEqual(saver.load(one).epoch, 2)
+    saver.close()
     name = 'other' if kind == 'identity' else 'pool'
     reader = self._closed(lib.Checkpoints(self.folder, 1.0, name))
     if kind != 'identity':
       files = [
           path
-          for path in sorted(saver._manager.directory.glob('2/state/d/*'))
-          or sorted(saver._manager.directory.glob('2/state/**/d/*'))
+          for path in sorted(pathlib.Path(self.folder).glob('2/state/**/d/*'))
           if path.is_file()
       ]
       self.assertNotEmpty(files)
@@ -137,6 +146,41 @@ class CheckpointsTest(parameterized.TestCase):
     saver.save(['x'], 1, carry)
     saver.clear()
     self.assertIsNone(saver.load({'a': jnp.zeros(3)}))
+
+  def test_one_process_at_a_time(self):
+    first = self._closed(lib.Checkpoints(self.folder, 1.0, 'pool'))
+    with self.assertRaisesRegex(ValueError, 'another process'):
+      lib.Checkpoints(self.folder, 1.0, 'pool')
+    first.close()
+    lib.Checkpoints(self.folder, 1.0, 'pool').close()
+
+  def test_held(self):
+    saver = self._closed(lib.Checkpoints(self.folder, 1e-9, 'pool'))
+    carry = {'a': jnp.zeros((1, 3))}
+    saver.save(['x'], 1, carry)
+    saver.is_held = True
+    self.assertFalse(saver.is_due())
+    saver.clear()
+    self.assertIsNotNone(saver.load({'a': jnp.zeros(3)}))
+
+  def test_collecting_on_fewer_devices_uses_all_that_was_saved(self):
+    two = self._closed(_Stopping(self.folder, 2))
+    store = self.create_tempdir().full_path + '/store'
+    with self.assertRaises(_Stop):
+      collection.collect(_pool(2), store, num_models=6, checkpoints=two)
+    two.close()
+    one = self._closed(lib.Checkpoints(self.folder, 1e9, 'pool'))
+    trainer = ensemble.Trainer
+    with mock.patch.object(
+        trainer, '_restored', autospec=True, side_effect=trainer._restored
+    ) as restored:
+      done = collection.collect(_pool(), store, num_models=6, checkpoints=one)
+      begun = [len(call.args[2]) for call in restored.call_args_list]
+    self.assertEqual(begun, [2, 2])  # All four that were saved.
+    expected = _train(self._never(), rows=np.arange(6))
+    np.testing.assert_array_equal(
+        done.read('soft_margin', np.arange(6)), expected
+    )
 
   def test_bad_input(self):
     with self.assertRaisesRegex(ValueError, 'every_secs > 0'):
