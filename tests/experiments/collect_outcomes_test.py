@@ -71,6 +71,24 @@ class MoreOutcomesTest(absltest.TestCase):
       self.assertIn('another recipe', done.stderr)
 
 
+class CombinationsTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      (('--launcher=ray', '--tensorboard'), 'for --launcher=local'),
+      (('--launcher=ray', '--checkpoint_every_secs=9'), 'launcher=local'),
+      (('--ray_address=a:1',), 'for --launcher=ray'),
+      (
+          ('--group=auto', '--worker_index=0', '--worker_count=2'),
+          'several workers cannot time',
+      ),
+  )
+  def test_flags_that_mean_nothing_together(self, flags, words):
+    workdir = self.create_tempdir().full_path
+    done = binaries_test.run('collect_outcomes', f'--workdir={workdir}', *flags)
+    self.assertEqual(done.returncode, 2)
+    self.assertIn(words, done.stderr)
+
+
 class WorkersTest(parameterized.TestCase):
   """Real processes at the same time, on one store."""
 

@@ -99,6 +99,7 @@ class ErrorTest(parameterized.TestCase):
           r'--process_id must lie in \[0, 2\), got 2',
       ),
       ((), 'pass --coordinator_address=HOST:PORT, --num_processes'),
+      (('--nodistributed', '--num_processes=2'), 'are for --distributed'),
   )
   def test_flags(self, flags, words):
     process = _start(tempfile.gettempdir(), *flags)

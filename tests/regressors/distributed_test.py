@@ -5,6 +5,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -139,6 +140,15 @@ class FitTest(parameterized.TestCase):
     np.testing.assert_allclose(found.lam, expected.lam, rtol=1e-12)
     np.testing.assert_allclose(found.weights, expected.weights, atol=1e-3)
     self.assertLess(found.gap.max(), 1.1e-4)
+
+  def test_processes_that_would_fit_different_models(self):
+    with mock.patch.object(
+        distributed.multihost_utils,
+        'process_allgather',
+        side_effect=lambda own: np.stack([own, own ^ 1]),
+    ):
+      with self.assertRaisesRegex(ValueError, 'the same models and options'):
+        fit()
 
   def test_errors(self):
     with self.assertRaisesRegex(ValueError, 'num_val from 1 to 298'):
