@@ -70,10 +70,7 @@ def complaint(
     group: models in one vmap.
     fits: a group that would fit; None if not even one model does.
   """
-  advice = (
-      f'pass --group={fits} (a store that is there keeps its own group: begin'
-      ' another)'
-  )
+  advice = f'pass --group={fits}'
   if fits is None:
     advice = (
         'not even one model fits: lower --batch_size, or take fewer examples or'
