@@ -9,7 +9,7 @@ flipped bit, two processes on the same rows, clocks that are a day off, and a
 host that sleeps and comes back. After each, `status` has to tell the truth; the
 same command, run again, has to end with the bits of an undisturbed run; and no
 chunk that was finished may have been trained again. Writes `crash_study.json`
-and `.md`; exits 1 if anything went wrong. About 8 minutes of two cores for 50
+and `.md`; exits 1 if anything went wrong. About 17 minutes of one core for 50
 kills, most of them spent on starting processes.
 """
 
