@@ -186,6 +186,7 @@ def make_train_one(
     The result depends on those only, not on `capacity`. Outcomes of targets
     are named `name + suffix`.
   """
+  read = _reader(model, config, outcomes, image_shape)
 
   def train_one(key, subset_ids, subset_size, data):
     params, state = fit_one(
@@ -198,15 +199,7 @@ def make_train_one(
         data.labels,
         image_shape=image_shape,
     )
-    return read_outcomes(
-        model,
-        params,
-        state,
-        outcomes,
-        data,
-        test_augmentation=config.test_augmentation,
-        image_shape=image_shape,
-    )
+    return read(params, state, data)
 
   return train_one
 
@@ -236,6 +229,7 @@ def make_stages(
     image_shape: tuple[int, ...] | None = None,
 ) -> Stages:
   """Makes the parts of what `make_train_one` makes; same arguments."""
+  read = _reader(model, config, outcomes, image_shape)
 
   def run(key, subset_ids, subset_size, data):
     return _epochs(
@@ -257,15 +251,7 @@ def make_stages(
 
   def finish(carry, data):
     params, state, _, _ = carry
-    return read_outcomes(
-        model,
-        params,
-        state,
-        outcomes,
-        data,
-        test_augmentation=config.test_augmentation,
-        image_shape=image_shape,
-    )
+    return read(params, state, data)
 
   return Stages(config.epochs, begin, advance, finish)
 
@@ -351,6 +337,23 @@ def _epochs(
   params, state = model.init(init_key)
   start = (params, state, optimizer.init(params), jnp.zeros((), jnp.int32))
   return start, epoch
+
+
+def _reader(model, config, outcomes, image_shape) -> Callable[..., Any]:
+  """`read(params, state, data)`: the outcomes of a trained model."""
+
+  def read(params, state, data):
+    return read_outcomes(
+        model,
+        params,
+        state,
+        outcomes,
+        data,
+        test_augmentation=config.test_augmentation,
+        image_shape=image_shape,
+    )
+
+  return read
 
 
 def read_outcomes(
