@@ -48,13 +48,17 @@ class Curvature(NamedTuple):
   """A lower bound of the Gram matrix: v'Gv >= smallest * ||v||^2.
 
   Attributes:
-    smallest: `[]`, above 0; in the units of the Gram matrix.
+    smallest: `[]`, in the units of the Gram matrix; above 0, unless a ridge
+      adds to it.
     balanced: `[]` bool, whether G 1 = 0 and the bound is of vectors v that sum
       to 0.
   """
 
   smallest: jax.Array | np.ndarray
   balanced: jax.Array | np.ndarray
+
+
+NO_CURVATURE = Curvature(np.zeros(()), np.array(False))
 
 
 @jax.jit
@@ -237,11 +241,25 @@ def relative(gap: np.ndarray, variance: np.ndarray) -> np.ndarray:
   )
 
 
-def _gap_function(gram: jax.Array, dual_point: str) -> Callable[..., jax.Array]:
+@jax.jit
+def _ridge_gap(gram, bound, cross, variance, weights, penalty):
+  """The better of both points where a ridge adds to the curvature."""
+  correlation = cross - weights @ gram
+  other = corrected_gap(weights, correlation, penalty, bound)
+  own = _residual_gap(gram, cross, variance, weights, penalty)
+  return jnp.minimum(other, own)
+
+
+def _gap_function(
+    gram: jax.Array, num_models: int, dual_point: str, l1_ratio: float
+) -> Callable[..., jax.Array]:
   """`(cross, variance, weights, penalty) -> gaps` of a tile, float64."""
   from_residual = functools.partial(_residual_gap, gram)
   if dual_point == 'residual':
     return from_residual
+  if l1_ratio < 1:
+    bound = curvature(np.asarray(gram), num_models) or NO_CURVATURE
+    return functools.partial(_ridge_gap, gram, bound)
   lifted, balanced = _balance(np.asarray(gram))
   factor = jnp.linalg.cholesky(jnp.asarray(lifted))
   if not jnp.isfinite(factor).all():
@@ -273,8 +291,8 @@ def from_moments(
     weights: `[..., num_train, num_targets]`, as they are handed out.
     lam: `[..., num_targets]`, the penalty of each.
     dual_point: 'residual', the scaled residual; or 'corrected', the better of
-      it and of the corrected point, each made feasible in float64. Without
-      l1_ratio 1 the residual serves for both.
+      it and of the corrected point, made feasible in float64. With a ridge the
+      latter's gap is bounded by the curvature of both.
     factor: `[num_train, num_targets]`, multiplies lam; None for 1.
     l1_ratio: share of lam that is l1; the rest is ridge / 2.
     positive: whether the weights were not to be negative.
@@ -293,7 +311,7 @@ def from_moments(
   with precision.float64(), jax.default_device(device):
     put = functools.partial(jnp.asarray, dtype=jnp.float64)
     find = _gap_function(
-        put(moments.gram()), dual_point if l1_ratio == 1 else 'residual'
+        put(moments.gram()), moments.num_models, dual_point, l1_ratio
     )
     for start in range(0, num_targets, tile):
       part = slice(start, start + tile)

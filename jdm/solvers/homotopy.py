@@ -21,8 +21,8 @@ from jdm.solvers import penalties
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=('cross', 'variance', 'lams', 'factor', 'rows'),
-    meta_fields=('l1_ratio', 'positive'),
+    data_fields=('cross', 'variance', 'lams', 'factor', 'ridges', 'rows'),
+    meta_fields=('positive',),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -32,24 +32,28 @@ class Problem:
     cross: `[tile, num_train]`, Xc'yc / m.
     variance: `[tile]`, ||yc||^2 / m.
     lams: `[tile, num_lams]`, decreasing.
-    factor: `[tile, num_train]`, of `penalties.of`, or None.
+    factor: `[tile, num_train]`, of `penalties.Penalty`, or None.
+    ridges: `[tile, num_lams]`, beside each of lams, or None.
     rows: what a route needs besides, with leading axis tile.
-    l1_ratio: of `penalties.of`.
-    positive: of `penalties.of`.
+    positive: of `penalties.Penalty`.
   """
 
   cross: jax.Array
   variance: jax.Array
   lams: jax.Array
   factor: jax.Array | None = None
+  ridges: jax.Array | None = None
   rows: Any = None
-  l1_ratio: float = 1.0
   positive: bool = False
 
   def penalty(self, index: jax.Array) -> penalties.Penalty:
     """The penalty of each row at its index `[tile]`."""
-    lam = lam_at(self.lams, index)
-    return penalties.of(lam, self.factor, self.l1_ratio, self.positive)
+    return penalties.Penalty(
+        lam=lam_at(self.lams, index),
+        factor=self.factor,
+        ridge=None if self.ridges is None else lam_at(self.ridges, index),
+        positive=self.positive,
+    )
 
 
 class State(NamedTuple):

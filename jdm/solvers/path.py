@@ -19,6 +19,10 @@ from jdm.solvers import tiles
 # Rounding of float32 products reaches the certificate below this.
 _NARROW_TOL = 1e-5
 _NARROW_CORRECTED_TOL = 1e-7  # The same for corrected dual points.
+# What is only compared on validation models is solved to this share of the
+# tolerance: corrected gaps tell how far weights are more tightly.
+_COMPARED = 0.1
+_LEAST_TOL = 1e-9
 _COPIED_TRAIN = 8192  # Up to here the CPU keeps rows of the Gram matrix twice.
 
 
@@ -41,7 +45,8 @@ class LassoPath:
     val_mse: float64 `[num_targets]`, at the penalty kept; NaN without
       validation models or with `keep='all'`.
     lams: float64 `[num_lams, num_targets]`.
-    val_mse_path: float64 `[num_lams, num_targets]`; NaN without validation.
+    val_mse_path: float64 `[num_lams, num_targets]`, what the choice was made
+      by; NaN without validation.
     num_epochs: int32 `[num_targets]`, sweeps over the whole path.
   """
 
@@ -266,14 +271,15 @@ def _lams(options: Options, summary: Summary) -> np.ndarray:
 def _plan(options: Options, summary: Summary, lams, **more: Any) -> tiles.Plan:
   """What both stages of a fit have in common, and more."""
   scale = summary.scale()
-  factor = options.factor
+  factor, share = options.factor, options.l1_ratio
   tile = options.spread(len(scale))[1]
   return tiles.Plan(
       cross=np.ascontiguousarray((summary.cross / scale[None]).T),
       variance=summary.variance / scale**2,
-      lams=np.ascontiguousarray((lams / scale[None]).T),
+      lams=np.ascontiguousarray((share * lams / scale[None]).T),
       factor=None if factor is None else np.ascontiguousarray(factor.T),
-      l1_ratio=options.l1_ratio,
+      # Squared weights have the units of squared outcomes: no scale.
+      ridges=None if share == 1 else np.ascontiguousarray((1 - share) * lams.T),
       positive=options.positive,
       tol=float(options.tol),
       tile=tile,
@@ -310,30 +316,21 @@ def _quick(
   Their gap is second order in what rounding does to the correlations, so that
   the state may be float32.
   """
-  narrow = 'float32' if options.tol >= _NARROW_CORRECTED_TOL else 'float64'
+  tol = options.tol
+  if options.dual_point == 'residual':  # Only to be compared: for good.
+    tol = max(_COMPARED * tol, _LEAST_TOL)
+  narrow = 'float32' if tol >= _NARROW_CORRECTED_TOL else 'float64'
   return _plan(
       options,
       summary,
       lams,
       validation=validation,
       keep=options.keep,
-      aim=0.98 * options.tol,
+      aim=0.98 * tol,
       dtype=narrow,
       state=narrow,
       curvature=curvature,
       depth=0,
-  )
-
-
-def _joined(path: tiles.Found, last: tiles.Found) -> tiles.Found:
-  """A path whose chosen weights were solved further."""
-  gaps = path.gaps.copy()
-  gaps[np.arange(len(gaps)), path.kept] = last.gaps[:, 0]
-  return dataclasses.replace(
-      path,
-      weights=last.weights,
-      gaps=gaps,
-      num_epochs=path.num_epochs + last.num_epochs,
   )
 
 
@@ -378,6 +375,7 @@ def follow(
     return tiles.solve(plan, route, devices, progress)
 
   only = options.dual_point == 'corrected'
+  last = None
   if curvature is None:
     plan = _accurate(options, summary, lams, validation, options.keep)
     found = solve(plan, start, options.narrow(), options.progress)
@@ -386,18 +384,31 @@ def follow(
     found = solve(plan, start, plan.state, options.progress)
     if not only:
       chosen = lams[found.kept, np.arange(len(scale))][None]
-      plan = _accurate(options, summary, chosen, None, 'best')
+      plan = _accurate(options, summary, chosen, validation, 'best')
       last = solve(plan, found.weights[:, 0], options.narrow())
-      found = _joined(found, last)
   return _finish(
-      summary, plan, found, lams, certify if options.certify else None
+      summary, plan, found, last, lams, certify if options.certify else None
   )
 
 
-def _finish(summary, plan, found, lams, certify) -> LassoPath:
-  """Weights in outcome units, their certificates and intercepts."""
+def _finish(summary, plan, found, last, lams, certify) -> LassoPath:
+  """Weights in outcome units, their certificates and intercepts.
+
+  Args:
+    summary: of the targets.
+    plan: of the weights returned.
+    found: the path.
+    last: the weights kept of the path, solved on, or None.
+    lams: `[num_lams, num_targets]`.
+    certify: of `follow`, or None for the gaps of the running state.
+
+  Returns:
+    The path.
+  """
   scale, best = summary.scale(), plan.keep == 'best'
-  by_target = found.weights
+  columns, kept = np.arange(len(scale)), found.kept
+  source, at = (found, kept) if last is None else (last, last.kept)
+  by_target = source.weights
   by_target *= scale[:, None, None].astype(plan.dtype)  # Exact.
   shift = np.zeros(by_target.shape[:2])
   nnz = np.zeros(by_target.shape[:2], np.int32)
@@ -405,14 +416,13 @@ def _finish(summary, plan, found, lams, certify) -> LassoPath:
     shift[row] = weights @ summary.mean_masks[row]
     nnz[row] = np.count_nonzero(weights, axis=1)
   weights = by_target.transpose(1, 2, 0)  # [num_kept, n, t]
-  columns = np.arange(len(scale))
-  lam = lams[found.kept, columns][None] if best else lams
+  lam = lams[kept, columns][None] if best else lams
   if certify is None:
-    gaps = certificate.relative(found.gaps.T, plan.variance[None])
-    gap = gaps[found.kept, columns][None] if best else gaps
+    gaps = certificate.relative(source.gaps.T, plan.variance[None])
+    gap = gaps[at, columns][None] if best else gaps
   else:
     gap = certify(weights, lam)
-  val_mse = found.val_mse.T * (scale**2)[None]
+  mse = source.val_mse.T * (scale**2)[None]
   fields = {
       'weights': np.ascontiguousarray(weights) if best else weights,
       'bias': summary.mean_outcome[None] - shift.T,
@@ -423,12 +433,15 @@ def _finish(summary, plan, found, lams, certify) -> LassoPath:
   }
   if best:
     fields = {name: value[0] for name, value in fields.items()}
+  num_epochs = found.num_epochs
+  if last is not None:
+    num_epochs = num_epochs + last.num_epochs
   return LassoPath(
       **fields,
-      val_mse=val_mse[found.kept, columns] if best else val_mse * np.nan,
+      val_mse=mse[at, columns] if best else mse * np.nan,
       lams=lams,
-      val_mse_path=val_mse,
-      num_epochs=found.num_epochs,
+      val_mse_path=found.val_mse.T * (scale**2)[None],
+      num_epochs=num_epochs,
   )
 
 
@@ -588,6 +601,8 @@ def lasso_path(
   if options.chooses() or dual_point == 'corrected':
     with precision.float64(), jax.default_device(device):
       curvature = certificate.curvature(gram, moments.num_models)
+    if curvature is None and l1_ratio < 1:
+      curvature = certificate.NO_CURVATURE  # The ridge has its own.
   return follow(
       summary, options, make_route, certify_weights, curvature=curvature
   )

@@ -37,7 +37,7 @@ class Penalty:
     return dataclasses.replace(self, factor=factor)
 
   def width(self) -> jax.Array:
-    """lam * factor, `[num_targets, num_train]` or `[num_targets, 1]`."""
+    """Lam * factor, `[num_targets, num_train]` or `[num_targets, 1]`."""
     lam = self.lam[:, None]
     return lam if self.factor is None else lam * self.factor
 
@@ -76,7 +76,7 @@ class Penalty:
     return correlation - self.ridge[:, None] * weights
 
   def moving(self, correlation: jax.Array, weights: jax.Array) -> jax.Array:
-    """bool `[num_targets, num_train]`: weights that are not or can leave 0."""
+    """Bool `[num_targets, num_train]`: weights that are not or can leave 0."""
     size = correlation if self.positive else jnp.abs(correlation)
     return (weights != 0) | (size > self.width())
 
@@ -87,7 +87,7 @@ def of(
     l1_ratio: float = 1.0,
     positive: bool = False,
 ) -> Penalty:
-  """lam * (l1_ratio * l1 + (1 - l1_ratio) / 2 * ridge), as scikit-learn's.
+  """Lam * (l1_ratio * l1 + (1 - l1_ratio) / 2 * ridge), as scikit-learn's.
 
   Args:
     lam: `[num_targets]`.

@@ -61,9 +61,9 @@ class Plan:
     cross: `[num_targets, num_train]`.
     variance: `[num_targets]`.
     lams: `[num_targets, num_lams]`.
-    factor: `[num_targets, num_train]`, of `penalties.of`, or None.
-    l1_ratio: of `penalties.of`.
-    positive: of `penalties.of`.
+    factor: `[num_targets, num_train]`, of `penalties.Penalty`, or None.
+    ridges: `[num_targets, num_lams]`, beside each of lams, or None.
+    positive: of `penalties.Penalty`.
     validation: or None.
     keep: 'best' or 'all'.
     tol: relative gap.
@@ -80,7 +80,7 @@ class Plan:
   variance: np.ndarray
   lams: np.ndarray
   factor: np.ndarray | None
-  l1_ratio: float
+  ridges: np.ndarray | None
   positive: bool
   validation: Validation | None
   keep: str
@@ -187,7 +187,7 @@ def _load(plan: Plan, route: Route, shared, targets):
       lams=put(plan.lams),
       factor=factor,
       rows=rows,
-      l1_ratio=plan.l1_ratio,
+      ridges=None if plan.ridges is None else put(plan.ridges),
       positive=plan.positive,
   )
   return problem, _init(problem, point, depth=plan.depth, dtype=plan.dtype)

@@ -23,9 +23,7 @@ def _run(depth, num_steps):
     weights = point[0] - curvature * point[0]
     point = weights, -curvature * weights
     restart = jnp.full(2, step == 0)
-    history, point, jumped = update(
-        history, point, restart, objective, penalty
-    )
+    history, point, jumped = update(history, point, restart, objective, penalty)
     jumps += int(jumped.sum())
     values.append(np.asarray(objective(point)))
     # What is affine in the weights stays so.
