@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdm.solvers import centred
 from jdm.solvers import certificate
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import penalties
@@ -320,7 +321,7 @@ class _GramRoute:
 
 
 def lasso_path(
-    moments: moments_lib.Moments,
+    moments: centred.Statistics,
     *,
     lams: np.ndarray | None = None,
     num_lams: int = 30,
@@ -345,7 +346,8 @@ def lasso_path(
   when its relative duality gap is at most `tol`.
 
   Args:
-    moments: of the m models to fit.
+    moments: of the m models to fit: of masks (`Moments`), or of columns of
+      real numbers (`dense.DenseMoments`), which are best near one scale.
     lams: `[num_lams]` or `[num_lams, num_targets]`, decreasing penalties; by
       default each target's `penalties.grid` from its own largest.
     num_lams: length of the default grid.
