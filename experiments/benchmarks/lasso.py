@@ -124,9 +124,11 @@ def _recorded(name: str) -> bool:
   num_targets = (
       _NUM_TARGETS.value or lasso_problems.PROBLEMS[_PROBLEM.value].num_targets
   )
+  # The rows themselves are a change of the checkout.
+  commit = provenance.commit().rstrip('+')
   with path.open(newline='', encoding='utf-8') as file:
     return any(
-        row['commit'] == provenance.commit()
+        row['commit'].rstrip('+') == commit
         and row['problem'] == _PROBLEM.value
         and float(row['tol']) == _TOL.value
         and int(row['num_targets']) == num_targets
