@@ -22,7 +22,7 @@ from jdm.solvers import folds as folds_lib
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import path as path_lib
 
-_FLAT = 4.0  # Ratio of column scales up to which columns share a step.
+_FLAT = 4.0  # Ratio of column scales up to which one factor serves all.
 # Smaller problems are padded: they share compiled programs.
 _COLUMNS, _TARGETS = 32, 8
 
@@ -30,10 +30,10 @@ _COLUMNS, _TARGETS = 32, 8
 def solve(statistics: centred.Statistics, **options: Any) -> path_lib.LassoPath:
   """Solves LASSO paths of columns of any scale.
 
-  Columns are multiplied by one power of two, which changes no digit, so that
-  none is far from 1, and padded to few shapes, so that small problems share
-  compiled programs. Where columns differ in scale they are taken one at a time
-  (plain coordinate descent, for all targets at once), each with its own step.
+  Columns are multiplied by powers of two, which changes no digit, until they are
+  near 1, all by the same if they are near each other; their penalties are
+  multiplied as well, so that the solution is that of the columns as given.
+  Small problems are padded to few shapes, so that they share compiled programs.
 
   Args:
     statistics: of the rows to fit.
@@ -44,41 +44,49 @@ def solve(statistics: centred.Statistics, **options: Any) -> path_lib.LassoPath:
   """
   statistics = centred.of(statistics)
   num_train, num_targets = statistics.cross.shape
-  factor, even = _common_factor(statistics.second)
-  if not even:
-    options.setdefault('block', 1)
-  more = max(num_targets, _TARGETS) - num_targets
   width = max(num_train, _COLUMNS)
+  more = max(num_targets, _TARGETS) - num_targets
   # Many rows make masks an easy problem, but not columns that are correlated.
   statistics = dataclasses.replace(
       statistics, num_models=min(statistics.num_models, 2 * width)
   )
+  scales, common = _scales(statistics.second)
+  if (scales != common).any():
+    options['factor'] = np.ones(width)
+    options['factor'][:num_train] = scales / common
   lams = np.pad(options.pop('lams'), ((0, 0), (0, more)), constant_values=1)
   found = path_lib.lasso_path(
-      statistics.scaled(factor).padded(width, num_targets + more),
-      lams=lams * factor,
+      statistics.scaled(scales).padded(width, num_targets + more),
+      lams=lams * common,
       dtype='float64',
       **options,
   )
   fields = {
       name: value[..., :num_targets] for name, value in vars(found).items()
   }
-  fields['weights'] = fields['weights'][..., :num_train, :] * factor
+  weights = fields['weights'][..., :num_train, :]
+  fields['weights'] = weights * scales[:, None]
   fields['lam'], fields['lams'] = (
-      fields['lam'] / factor,
-      fields['lams'] / factor,
+      fields['lam'] / common,
+      fields['lams'] / common,
   )
   return path_lib.LassoPath(**fields)
 
 
-def _common_factor(second: np.ndarray) -> tuple[float, bool]:
-  """A power of two that brings the largest column near 1; are all near it?"""
+def _scales(second: np.ndarray) -> tuple[np.ndarray, float]:
+  """Powers of two that bring columns near 1 [num_train], and one for all.
+
+  The first are all the second where columns are of about one scale.
+  """
   deviation = np.sqrt(np.diagonal(second))
   varying = deviation[deviation > 0]
   if not len(varying):
-    return 1.0, True
-  factor = float(np.exp2(-np.round(np.log2(varying.max()))))
-  return factor, bool(varying.max() <= _FLAT * varying.min())
+    return np.ones(len(deviation)), 1.0
+  common = float(np.exp2(-np.round(np.log2(np.median(varying)))))
+  scales = np.full(len(deviation), common)
+  if varying.max() > _FLAT * varying.min():
+    scales[deviation > 0] = np.exp2(-np.round(np.log2(varying)))
+  return scales, common
 
 
 class _Linear(base.MultiOutputMixin, base.RegressorMixin, base.BaseEstimator):
@@ -118,7 +126,11 @@ class _Linear(base.MultiOutputMixin, base.RegressorMixin, base.BaseEstimator):
 
   def _options(self) -> dict[str, Any]:
     """Of `solve`."""
-    return {'tol': self.tol, 'max_epochs': self.max_iter}
+    return {
+        'tol': self.tol,
+        'max_epochs': self.max_iter,
+        'positive': self.positive,
+    }
 
   def _finish(self, statistics, alpha, X) -> Self:
     """Solves at alpha `[num_targets]` and sets what `fit` promises."""
@@ -136,7 +148,9 @@ class _Linear(base.MultiOutputMixin, base.RegressorMixin, base.BaseEstimator):
     weights, gap = found.weights, found.gap
     if X.dtype == np.float32:  # As scikit-learn's; rounding costs some gap.
       weights = weights.astype(np.float32)
-      gap = certificate.from_moments(statistics, weights, alpha)
+      gap = certificate.from_moments(
+          statistics, weights, alpha, positive=self.positive
+      )
     # Constant outcomes are solved without a sweep; estimators count from 1.
     sweeps = np.maximum(found.num_epochs, 1)
     absolute = gap * statistics.spread / 2
@@ -183,6 +197,7 @@ class BatchedLasso(_Linear):
       intercept ||y||^2 / (2m)). scikit-learn's `tol` bounds the gap over
       ||y||^2 / m, so that half of it is asked for here at the same number.
     max_iter: sweeps over the columns after which a target is left as it is.
+    positive: whether weights must not be negative.
 
   Attributes:
     coef_: `[num_train]`, or `[num_targets, num_train]` if y has two axes.
@@ -201,11 +216,13 @@ class BatchedLasso(_Linear):
       fit_intercept: bool = True,
       tol: float = 1e-4,
       max_iter: int = 5000,
+      positive: bool = False,
   ):
     self.alpha = alpha
     self.fit_intercept = fit_intercept
     self.tol = tol
     self.max_iter = max_iter
+    self.positive = positive
 
   def fit(self, X, y, sample_weight=None) -> Self:
     """Fits all targets.
@@ -258,6 +275,7 @@ class BatchedLassoCV(_Linear):
     fit_intercept: whether to fit b.
     tol: as in `BatchedLasso`, of every fit.
     max_iter: as in `BatchedLasso`, at each penalty.
+    positive: as in `BatchedLasso`.
     cv: number of folds (5 by default, in order and not shuffled, as in
       `LassoCV`), a splitter, or pairs of row numbers (train, test); the tests
       must hold each row once and trains all others.
@@ -287,6 +305,7 @@ class BatchedLassoCV(_Linear):
       fit_intercept: bool = True,
       tol: float = 1e-4,
       max_iter: int = 5000,
+      positive: bool = False,
       cv: Any = None,
       selection: str = 'min',
   ):
@@ -296,6 +315,7 @@ class BatchedLassoCV(_Linear):
     self.fit_intercept = fit_intercept
     self.tol = tol
     self.max_iter = max_iter
+    self.positive = positive
     self.cv = cv
     self.selection = selection
 

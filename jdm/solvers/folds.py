@@ -242,7 +242,15 @@ def cross_validate(
   check(total, folds)
   everything = centred.of(total)
   if lams is None:
-    largest = penalties.largest(everything.cross, everything.spread)
+    kind = {
+        name: options[name]
+        for name in ('factor', 'l1_ratio', 'positive')
+        if name in options
+    }
+    if 'factor' in kind:
+      shape = everything.cross.shape
+      kind['factor'] = path_lib.check_factor(kind['factor'], shape)
+    largest = penalties.largest(everything.cross, everything.spread, **kind)
     lams = penalties.grid(largest, num_lams=num_lams, min_ratio=min_ratio)
   else:
     lams = penalties.given(lams, everything.spread)

@@ -165,6 +165,23 @@ class BatchedLassoTest(parameterized.TestCase):
     np.testing.assert_allclose(many.coef_[0], one.coef_, atol=2e-3)
     self.assertGreater(many.score(inputs, outcomes), 0.5)
 
+  @parameterized.parameters(0, 6)
+  def test_positive_weights_match_scikit_learn(self, decades):
+    inputs, outcomes = _regression(11)
+    inputs *= 10.0 ** np.linspace(-decades / 2, decades / 2, 12)
+    model = scikit_learn.BatchedLasso(0.02, positive=True, tol=1e-9)
+    model.fit(inputs, outcomes)
+    self.assertTrue((model.coef_ >= 0).all())
+    for j in range(3):
+      peer = linear_model.Lasso(0.02, positive=True, tol=1e-12, max_iter=10**6)
+      peer.fit(inputs, outcomes[:, j])
+      self.assertTrue((peer.coef_ > 0).any())
+      deviation = inputs.std(axis=0)
+      # A gap of 1e-9 leaves about its root.
+      np.testing.assert_allclose(
+          model.coef_[j] * deviation, peer.coef_ * deviation, atol=1e-3
+      )
+
   def test_weights_of_rows_are_repetitions(self):
     inputs, outcomes = _regression(3)
     weight = np.random.default_rng(0).integers(0, 4, len(inputs))
@@ -212,21 +229,26 @@ class BatchedLassoTest(parameterized.TestCase):
 
 class BatchedLassoCVTest(parameterized.TestCase):
 
-  @parameterized.parameters(True, False)
-  def test_matches_scikit_learn(self, intercept):
+  @parameterized.parameters((True, False), (False, False), (True, True))
+  def test_matches_scikit_learn(self, intercept, positive):
     inputs, outcomes = _regression(7)
     options = {'cv': 4, 'eps': 1e-2, 'fit_intercept': intercept}
+    options['positive'] = positive
     model = scikit_learn.BatchedLassoCV(n_alphas=8, tol=1e-9, **options)
     model.fit(inputs, outcomes)
     self.assertEqual(model.alphas_.shape, (3, 8))
     self.assertEqual(model.mse_path_.shape, (3, 8, 4))
     for j in range(3):
-      peer = linear_model.LassoCV(alphas=8, tol=1e-11, **options)
+      grid = model.alphas_[j] if positive else 8
+      peer = linear_model.LassoCV(alphas=grid, tol=1e-11, **options)
       peer.fit(inputs, outcomes[:, j])
       np.testing.assert_allclose(model.alphas_[j], peer.alphas_, rtol=1e-12)
       np.testing.assert_allclose(model.mse_path_[j], peer.mse_path_, rtol=1e-3)
       np.testing.assert_allclose(model.alpha_[j], peer.alpha_, rtol=1e-12)
       np.testing.assert_allclose(model.coef_[j], peer.coef_, atol=1e-3)
+    if positive:
+      largest = inputs.T @ (outcomes - outcomes.mean(0)) / len(inputs)
+      np.testing.assert_allclose(model.alphas_[:, 0], largest.max(0))
     one = scikit_learn.BatchedLassoCV(n_alphas=8, tol=1e-9, **options)
     one.fit(inputs, outcomes[:, 0])
     self.assertEqual(one.alphas_.shape, (8,))

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdm.solvers import certificate
+from jdm.solvers import penalties
 from jdm.solvers import precision
 from tests import planted
 from tests.solvers import oracle
@@ -40,14 +41,18 @@ class CertificateTest(parameterized.TestCase):
       weights = jnp.array([[1.25], [0.0]])
       correlation = cross - weights
       residual = 4 - jnp.sum(weights * (cross + correlation), axis=1)
-      gap = certificate.duality_gap(weights, correlation, residual, lam)
+      gap = certificate.duality_gap(
+          weights, correlation, residual, penalties.of(lam)
+      )
       np.testing.assert_allclose(gap, 0, atol=1e-15)
       generator = np.random.default_rng(0)
       for _ in range(20):
         weights = jnp.asarray(generator.normal(size=(2, 1)))
         correlation = cross - weights
         residual = 4 - jnp.sum(weights * (cross + correlation), axis=1)
-        gap = certificate.duality_gap(weights, correlation, residual, lam)
+        gap = certificate.duality_gap(
+            weights, correlation, residual, penalties.of(lam)
+        )
         self.assertTrue((gap > 0).all())
 
   def test_nothing_cancels_in_float32(self):
@@ -55,7 +60,9 @@ class CertificateTest(parameterized.TestCase):
     weights = jnp.array([[0.5 + 1e-4]])
     correlation = cross - weights
     residual = 1e6 - jnp.sum(weights * (cross + correlation), axis=1)
-    gap = certificate.duality_gap(weights, correlation, residual, lam)
+    gap = certificate.duality_gap(
+        weights, correlation, residual, penalties.of(lam)
+    )
     # lam |w| - w g with g = lam - 1e-4; P - D would be lost next to 1e6.
     np.testing.assert_allclose(gap, 0.5e-4, rtol=1e-3)
 

@@ -99,6 +99,19 @@ class FoldsTest(parameterized.TestCase):
       pieces = folds_lib.cross_validate(total, parts, **options)
     np.testing.assert_allclose(pieces.errors, whole.errors, rtol=2e-4)
 
+  def test_kinds_of_penalties_have_their_grids(self):
+    problem, empty, fold_of = _masks(5)
+    parts = folds_lib.split(empty, problem.masks, problem.outcomes, fold_of)
+    total = folds_lib.join(parts)
+    factor = np.linspace(1, 2, 20)
+    found = folds_lib.cross_validate(
+        total, parts, num_lams=8, tol=1e-6, factor=factor, positive=True
+    )
+    expected = (total.centred_cross() / factor[:, None]).max(axis=0)
+    np.testing.assert_allclose(found.lams[0], expected)
+    constant = problem.outcomes.var(axis=0)  # At the largest penalty.
+    np.testing.assert_allclose(found.mean()[0], constant, rtol=0.05)
+
   def test_folds_that_do_not_add_up_raise(self):
     problem, empty, fold_of = _masks(3)
     masks, outcomes = problem.masks, problem.outcomes
