@@ -21,8 +21,9 @@ def main(argv: list[str]) -> None:
   """Draws both."""
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments {argv[1:]}')
-  _draw_gaps(_rows('lasso.csv'), _FOLDER / 'lasso.png')
-  _draw_scaling(_rows('lasso_scaling.csv'), _FOLDER / 'lasso_scaling.png')
+  for name, draw in (('lasso', _draw_gaps), ('lasso_scaling', _draw_scaling)):
+    if (_FOLDER / f'{name}.csv').exists():
+      draw(_rows(f'{name}.csv'), _FOLDER / f'{name}.png')
 
 
 def _rows(name: str) -> list[dict[str, str]]:
