@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdm.solvers import moments as moments_lib
+from jdm.solvers import centred
 from jdm.solvers import penalties
 from jdm.solvers import precision
 
@@ -273,7 +273,7 @@ def _gap_function(
 
 
 def from_moments(
-    moments: moments_lib.Moments,
+    moments: centred.Statistics,
     weights: np.ndarray,
     lam: np.ndarray,
     *,
@@ -287,7 +287,7 @@ def from_moments(
   """Certifies weights from the statistics alone, in float64.
 
   Args:
-    moments: of the models that the weights were fitted to.
+    moments: of the models that the weights were fitted to, masks or not.
     weights: `[..., num_train, num_targets]`, as they are handed out.
     lam: `[..., num_targets]`, the penalty of each.
     dual_point: 'residual', the scaled residual; or 'corrected', the better of
@@ -303,10 +303,10 @@ def from_moments(
     `[..., num_targets]` float64, the relative gap of each: the absolute gap
     over ||yc||^2 / (2m).
   """
-  num_train, num_targets = moments.cross.shape
+  cross, variance = moments.centred_cross(), moments.variance()
+  num_train, num_targets = cross.shape
   weights = weights.reshape(-1, num_train, num_targets)
   lams = np.asarray(lam, np.float64).reshape(-1, num_targets)
-  cross, variance = moments.centred_cross(), moments.variance()
   gaps = np.zeros(lams.shape)
   with precision.float64(), jax.default_device(device):
     put = functools.partial(jnp.asarray, dtype=jnp.float64)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdm.solvers import centred
 from jdm.solvers import certificate
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import penalties
@@ -474,7 +475,7 @@ class _GramRoute:
 
 
 def lasso_path(
-    moments: moments_lib.Moments,
+    moments: centred.Statistics,
     *,
     lams: np.ndarray | None = None,
     num_lams: int = 30,
@@ -503,7 +504,8 @@ def lasso_path(
   when its relative duality gap is at most `tol`.
 
   Args:
-    moments: of the m models to fit.
+    moments: of the m models to fit: of masks (`Moments`), or of columns of
+      real numbers (`dense.DenseMoments`), which are best near one scale.
     lams: `[num_lams]` or `[num_lams, num_targets]`, decreasing penalties; by
       default each target's `penalties.grid` from its own largest.
     num_lams: length of the default grid.
@@ -547,6 +549,7 @@ def lasso_path(
     raise ValueError(
         f'`lasso_path` expects 2 models or more, got {moments.num_models}.'
     )
+  cross = moments.centred_cross()
   options = Options(
       lams=lams,
       num_lams=num_lams,
@@ -556,7 +559,7 @@ def lasso_path(
       val_outcomes=val_outcomes,
       keep=keep,
       start=start,
-      factor=check_factor(factor, moments.cross.shape),
+      factor=check_factor(factor, cross.shape),
       l1_ratio=l1_ratio,
       positive=positive,
       dual_point=dual_point,
@@ -568,7 +571,6 @@ def lasso_path(
       devices=devices,
       progress=progress,
   )
-  cross = moments.centred_cross()
   summary = Summary(
       cross=cross,
       variance=moments.variance(),
