@@ -9,6 +9,7 @@ options        how paths are followed, and the checks of it
 plans          what is to be solved, quickly or accurately
 stages         both stages of a fit; LassoPath
 gram_route     sweeps on the Gram matrix of a device
+gram_blocks    the Gram matrix in blocks of rows
 direct         the same from the masks: few models, or rows left out by target
 penalties      the grid of each target
 tiles          targets spread over tiles and devices; the choice by validation

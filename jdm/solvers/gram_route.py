@@ -5,6 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from jdm.solvers import centred
+from jdm.solvers import gram_blocks
 from jdm.solvers import proximal
 from jdm.solvers import tiles
 
@@ -14,36 +16,35 @@ class GramRoute:
   """Sweeps on the Gram matrix.
 
   Attributes:
-    gram: float64 `[num_train, num_train]`.
+    moments: of the models.
     start: `[num_targets, num_train]`, weights, or None for 0.
-    cross: `[num_targets, num_train]`, in the units of start.
+    correlation: float64 `[num_targets, num_train]`, of start.
     narrow: dtype of products.
     block: coordinates at once.
     copies: of `proximal.prepare`.
   """
 
-  gram: np.ndarray
+  moments: centred.Statistics
   start: np.ndarray | None
-  cross: np.ndarray
+  correlation: np.ndarray
   narrow: str
   block: int
   copies: bool
 
   def place(self):
-    """The matrix in float64, to start from weights, and laid out for sweeps."""
-    gram = jnp.asarray(self.gram)
-    return gram, proximal.prepare(
-        gram.astype(self.narrow), self.block, copies=self.copies
-    )
+    """The matrix in the dtype of products, laid out for sweeps."""
+    gram = jnp.asarray(gram_blocks.rounded(self.moments, self.narrow))
+    return proximal.prepare(gram, self.block, copies=self.copies)
 
   def load(self, shared, targets, tile):
     """Weights and correlations of some targets to start from."""
-    cross = jnp.asarray(tiles.pad_rows(self.cross, targets, tile))
+    del shared
+    correlation = jnp.asarray(tiles.pad_rows(self.correlation, targets, tile))
     if self.start is None:
-      return None, (jnp.zeros_like(cross), cross)
+      return None, (jnp.zeros_like(correlation), correlation)
     start = jnp.asarray(tiles.pad_rows(self.start, targets, tile))
-    return None, (start, cross - start @ shared[0])
+    return None, (start, correlation)
 
   def advance(self, shared, *args, **options):
     """Sweeps on the Gram matrix; see `proximal.advance`."""
-    return proximal.advance(shared[1], *args, block=self.block, **options)
+    return proximal.advance(shared, *args, block=self.block, **options)

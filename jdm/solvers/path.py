@@ -9,6 +9,7 @@ import numpy as np
 
 from jdm.solvers import centred
 from jdm.solvers import certificate
+from jdm.solvers import gram_blocks
 from jdm.solvers import gram_route
 from jdm.solvers import options as options_lib
 from jdm.solvers import plans
@@ -125,14 +126,17 @@ def lasso_path(
       num_models=moments.num_models,
   )
 
-  gram, device = moments.gram(), options.local_devices()[0]
+  device = options.local_devices()[0]
   copies = device.platform == 'cpu' and moments.num_train <= _COPIED_TRAIN
 
   def make_route(start, scale, narrow):
+    correlation = np.ascontiguousarray((cross / scale[None]).T)
+    if start is not None:
+      correlation -= gram_blocks.Product(moments, device)(start)
     return gram_route.GramRoute(
-        gram=gram,
+        moments=moments,
         start=start,
-        cross=np.ascontiguousarray((cross / scale[None]).T),
+        correlation=correlation,
         narrow=narrow,
         block=options_lib.block_size(options, moments.num_train),
         copies=copies,
@@ -148,7 +152,7 @@ def lasso_path(
   curvature = None
   if options.chooses() or dual_point == 'corrected':
     with precision.float64(), jax.default_device(device):
-      curvature = certificate.curvature(gram, moments.num_models)
+      curvature = certificate.curvature(moments)
     if curvature is None and l1_ratio < 1:
       curvature = certificate.NO_CURVATURE  # The ridge has its own.
   return stages.follow(
