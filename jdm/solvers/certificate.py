@@ -72,7 +72,7 @@ def _is_definite(gram: jax.Array, shift: jax.Array) -> jax.Array:
   return jnp.isfinite(jnp.diagonal(jnp.linalg.cholesky(lowered))).all()
 
 
-def _level(moments: centred.Statistics) -> tuple[float, bool]:
+def level_of(moments: centred.Statistics) -> tuple[float, bool]:
   """Mean of the diagonal of the Gram matrix; whether G 1 = 0."""
   size = moments.num_train
   diagonal, largest = np.zeros(size), 0.0
@@ -123,7 +123,7 @@ def curvature(moments: centred.Statistics) -> Curvature | None:
   """
   if moments.num_models <= moments.num_train:
     return None
-  level, balanced = _level(moments)
+  level, balanced = level_of(moments)
   if not level > 0:
     return None
   bound, floor = first_bound(moments, level)
@@ -296,7 +296,7 @@ def _gap_function(
     if bound is None and l1_ratio == 1:
       return _residual_gap
     return functools.partial(_bounded_gap, bound or NO_CURVATURE)
-  level, balanced = _level(moments)
+  level, balanced = level_of(moments)
   lifted = _lifted(moments, 'float64', level, balanced)
   factor = jnp.linalg.cholesky(jnp.asarray(lifted))
   if not jnp.isfinite(factor).all():
@@ -344,8 +344,9 @@ def from_moments(
   """
   cross, variance = moments.centred_cross(), moments.variance()
   num_train, num_targets = cross.shape
+  weights, lam = _check_solution(weights, lam, cross.shape)
   weights = weights.reshape(-1, num_train, num_targets)
-  lams = np.asarray(lam, np.float64).reshape(-1, num_targets)
+  lams = lam.reshape(-1, num_targets)
   gaps = np.zeros(lams.shape)
   times = gram_blocks.Product(moments, device)
   with precision.float64(), jax.default_device(device):
@@ -365,6 +366,27 @@ def from_moments(
       )
       gaps[index, part] = np.asarray(gap)
   return relative(gaps, variance[None]).reshape(np.shape(lam))
+
+
+def _check_solution(weights, lam, shape) -> tuple[np.ndarray, np.ndarray]:
+  """Weights and penalties as arrays, or raises."""
+  weights, lam = np.asarray(weights), np.asarray(lam, np.float64)
+  if weights.shape != (*lam.shape[:-1], *shape) or lam.shape[-1:] != shape[1:]:
+    raise ValueError(
+        '`certificate.from_moments` expects weights [..., num_train,'
+        f' num_targets] and lam [..., num_targets] of {shape[0]} examples and'
+        f' {shape[1]} targets, got {weights.shape} and {lam.shape}.'
+    )
+  if not np.isfinite(weights).all():
+    raise ValueError(
+        '`certificate.from_moments` expects finite weights; NaN or infinity has'
+        ' no certificate.'
+    )
+  if not (np.isfinite(lam) & (lam >= 0)).all():
+    raise ValueError(
+        '`certificate.from_moments` expects finite penalties of 0 or more.'
+    )
+  return weights, lam
 
 
 def _products(

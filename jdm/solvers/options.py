@@ -12,6 +12,8 @@ from jdm.solvers import moments as moments_lib
 
 # Rounding of float32 products reaches the certificate below this.
 _NARROW_TOL = 1e-5
+# Relative gaps below are rounding of float64, which adds up over sweeps.
+LEAST_TOL = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,11 @@ class Options:
           f' {self.tol} and {self.max_epochs}.'
       )
 
+    for name in ('tile', 'block', 'memory_limit'):
+      value = getattr(self, name)
+      if value is not None and value < 1:
+        raise ValueError(f'`lasso_path` expects {name} >= 1, got {value}.')
+
   def local_devices(self) -> Sequence[jax.Device]:
     """The devices that may be used."""
     return self.devices or jax.local_devices()
@@ -105,7 +112,7 @@ class Options:
   def aim(self) -> float:
     """The gap to stop at; rounding the weights may cost the rest of tol."""
     rounds = self.dtype == 'float32' and self.tol < _NARROW_TOL
-    return (0.5 if rounds else 0.98) * self.tol
+    return max((0.5 if rounds else 0.98) * self.tol, LEAST_TOL)
 
   def narrow(self) -> str:
     """The dtype of products, and of weights, that can keep the tolerance."""
@@ -166,6 +173,11 @@ def check_validation(shape, options):
   val_masks = moments_lib.unpack(val_masks)
   val_outcomes = np.asarray(val_outcomes, np.float64)
   num_val = len(val_masks)
+  if not np.isfinite(val_outcomes).all():
+    raise ValueError(
+        '`lasso_path` got val_outcomes that are not finite; drop the rows of'
+        ' the models that diverged.'
+    )
   expected = (num_val, shape[0]), (num_val, shape[1])
   if (val_masks.shape, val_outcomes.shape) != expected or not num_val:
     raise ValueError(
@@ -175,3 +187,17 @@ def check_validation(shape, options):
         f' {val_outcomes.shape}.'
     )
   return val_masks, val_outcomes
+
+
+def check_start(start: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+  """Weights to start from, of the given shape, or raises."""
+  if start is None:
+    return None
+  start = np.asarray(start)
+  if start.shape != shape or not np.isfinite(start).all():
+    raise ValueError(
+        '`lasso_path` expects start to be finite weights [num_train,'
+        f' num_targets] of shape {tuple(shape)}, got shape {start.shape}'
+        f' with {np.sum(~np.isfinite(start))} numbers not finite.'
+    )
+  return start

@@ -107,6 +107,7 @@ def lasso_path(
     raise ValueError(
         f'`lasso_path` expects 2 models or more, got {moments.num_models}.'
     )
+  centred.check(moments, 'lasso_path')
   cross = moments.centred_cross()
   options = options_lib.Options(
       lams=lams,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 
+from absl import logging
 import numpy as np
 
 from jdm.solvers import certificate
@@ -77,9 +78,9 @@ def follow(
     The path.
   """
   scale, lams = summary.scale(), plans.lams_of(options, summary)
-  start = options.start
+  start = options_lib.check_start(options.start, summary.cross.shape)
   if start is not None:
-    start = np.ascontiguousarray((np.asarray(start) / scale[None]).T)
+    start = np.ascontiguousarray((start / scale[None]).T)
   devices, _ = options.spread(len(scale))
   validation = plans.validation_of(options, summary, scale, counted)
 
@@ -99,9 +100,18 @@ def follow(
       chosen = lams[found.kept, np.arange(len(scale))][None]
       plan = plans.accurate(options, summary, chosen, validation, 'best')
       last = solve(plan, found.weights[:, 0], options.narrow())
-  return _finish(
+  path = _finish(
       summary, plan, found, last, lams, certify if options.certify else None
   )
+  if options.tol < options_lib.LEAST_TOL:
+    logging.warning(
+        '`lasso_path`: float64 certifies relative gaps down to about %g, not to'
+        ' tol = %g; the largest gap is %.2g. `LassoPath.gap` has each.',
+        options_lib.LEAST_TOL,
+        options.tol,
+        np.max(path.gap, initial=0),
+    )
+  return path
 
 
 def _finish(summary, plan, found, last, lams, certify) -> LassoPath:
