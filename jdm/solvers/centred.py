@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 _ROUNDING = 1e-7  # Relative; sums of float64 are far better.
-_LANCZOS_STEPS = 20
+_LANCZOS_STEPS = 16
 _LANCZOS_TRAIN = 8192  # Beyond, the matrix is never whole.
 _BLOCK_NUMBERS = 2**24
 
@@ -223,17 +223,20 @@ def _check_definite(gram: np.ndarray, who: str) -> None:
 def _ritz_values(gram: np.ndarray) -> np.ndarray:
   """Values between the extreme eigenvalues, and soon near them."""
   vector = np.random.default_rng(0).normal(size=len(gram))
-  basis = [vector / np.linalg.norm(vector)]
-  for _ in range(min(_LANCZOS_STEPS, len(gram)) - 1):
-    vector = gram @ basis[-1]
-    for _ in range(2):  # Once more: rounding.
-      vector -= np.array(basis).T @ (np.array(basis) @ vector)
+  basis = np.zeros((min(_LANCZOS_STEPS, len(gram)), len(gram)))
+  images, largest = np.zeros_like(basis), np.abs(gram).max()
+  count = 0
+  for row, image in zip(basis, images):
     norm = np.linalg.norm(vector)
-    if norm <= _ROUNDING * np.abs(gram).max():
+    if count and norm <= _ROUNDING * largest:
       break
-    basis.append(vector / norm)
-  projected = np.array(basis)
-  return np.linalg.eigvalsh(projected @ gram @ projected.T)
+    row[:] = vector / norm
+    count += 1
+    image[:] = gram @ row
+    vector, found = image.copy(), basis[:count]
+    for _ in range(2):  # Once more: rounding.
+      vector -= found.T @ (found @ vector)
+  return np.linalg.eigvalsh(basis[:count] @ images[:count].T)
 
 
 def of(statistics: Statistics) -> Centred:

@@ -352,16 +352,16 @@ def from_moments(
   with precision.float64(), jax.default_device(device):
     put = functools.partial(jnp.asarray, dtype=jnp.float64)
     find = _gap_function(moments, dual_point, l1_ratio)
-    for index, whole, part, products in _products(times, weights, tile):
+    for index, part, rows, products in _products(times, weights, tile):
       factors = None if factor is None else put(factor[:, part].T)
       penalty = penalties.of(
           put(lams[index, part]), factors, l1_ratio, positive
       )
       gap = find(
-          put(products),
+          products,
           put(cross[:, part].T),
           put(variance[part]),
-          put(whole[:, part].T),
+          rows,
           penalty,
       )
       gaps[index, part] = np.asarray(gap)
@@ -391,7 +391,7 @@ def _check_solution(weights, lam, shape) -> tuple[np.ndarray, np.ndarray]:
 
 def _products(
     times: gram_blocks.Product, weights: np.ndarray, tile: int
-) -> Iterator[tuple[int, np.ndarray, slice, np.ndarray]]:
+) -> Iterator[tuple[int, slice, jax.Array, jax.Array]]:
   """Products of all weights with the Gram matrix, a tile at a time.
 
   Args:
@@ -400,16 +400,20 @@ def _products(
     tile: targets at once.
 
   Yields:
-    The index of the penalty and its weights, targets, and products
+    The index of the penalty, targets, and their weights and products, float64
     `[len(targets), num_train]`.
   """
   num_targets = weights.shape[2]
   group = max(times.rows_at_once, tile)
-  for index, whole in enumerate(weights):
+  for index, some in enumerate(weights):
     for first in range(0, num_targets, group):
       last = min(first + group, num_targets)
-      products = times(whole[:, first:last].T)
+      host = None if times.whole is not None else times(some[:, first:last].T)
       for start in range(first, last, tile):
         part = slice(start, min(start + tile, last))
-        own = products[start - first : part.stop - first]
-        yield index, whole, part, own
+        rows = jnp.asarray(some[:, part].T, jnp.float64)
+        if times.whole is not None:
+          yield index, part, rows, rows @ times.whole
+        elif host is not None:
+          own = host[start - first : part.stop - first]
+          yield index, part, rows, jnp.asarray(own)

@@ -146,7 +146,8 @@ def _take(masks: Any, rows: slice) -> np.ndarray:
 
 def _chunk_size(num_models: int, num_train: int) -> int:
   """Rows at a time: bounded memory, whole words, few compiled shapes."""
-  rows = min(max(_CHUNK_BYTES // (8 * num_train), 256), 8192, num_models)
+  most = min(max(_CHUNK_BYTES // (8 * num_train), 256), 8192)
+  rows = -(-num_models // -(-num_models // most))  # Evenly: little is padded.
   return -(-rows // _WORD_BITS) * _WORD_BITS
 
 
