@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -40,6 +41,7 @@ class Options:
   devices: Sequence[jax.Device] | None = None
   shard: bool | None = None
   memory_limit: int | None = None
+  weights_file: str | None = None
   multiple: int = 1  # Of which the number of targets at once is one.
   progress: Callable[[int, int], None] | None = None
 
@@ -71,6 +73,12 @@ class Options:
           f' {self.tol} and {self.max_epochs}.'
       )
 
+    file = self.weights_file
+    if file is not None and not os.path.isdir(os.path.dirname(file) or '.'):
+      raise ValueError(
+          f'`lasso_path` finds no folder for weights_file {file!r}; make it'
+          ' first.'
+      )
     for name in ('tile', 'block', 'memory_limit'):
       value = getattr(self, name)
       if value is not None and value < 1:

@@ -84,22 +84,29 @@ def follow(
   devices, _ = options.spread(len(scale))
   validation = plans.validation_of(options, summary, scale, counted)
 
-  def solve(plan, start, narrow, progress=None):
+  def solve(plan, start, narrow, *, progress=None, file=None):
     route = make_route(start, scale, narrow)
-    return tiles.solve(plan, route, devices, progress)
+    return tiles.solve(plan, route, devices, progress, file)
 
+  file, progress = options.weights_file, options.progress
   only = options.dual_point == 'corrected'
   last = None
   if curvature is None:
     plan = plans.accurate(options, summary, lams, validation, options.keep)
-    found = solve(plan, start, options.narrow(), options.progress)
+    found = solve(plan, start, options.narrow(), progress=progress, file=file)
   else:
     plan = plans.quick(options, summary, lams, validation, curvature)
-    found = solve(plan, start, plan.state, options.progress)
+    found = solve(
+        plan,
+        start,
+        plan.state,
+        progress=progress,
+        file=file if only else None,
+    )
     if not only:
       chosen = lams[found.kept, np.arange(len(scale))][None]
       plan = plans.accurate(options, summary, chosen, validation, 'best')
-      last = solve(plan, found.weights[:, 0], options.narrow())
+      last = solve(plan, found.weights[:, 0], options.narrow(), file=file)
   path = _finish(
       summary, plan, found, last, lams, certify if options.certify else None
   )
@@ -132,6 +139,7 @@ def _finish(summary, plan, found, last, lams, certify) -> LassoPath:
   columns, kept = np.arange(len(scale)), found.kept
   source, at = (found, kept) if last is None else (last, last.kept)
   by_target = source.weights
+  on_disk = isinstance(by_target, np.memmap)
   by_target *= scale[:, None, None].astype(plan.dtype)  # Exact.
   shift = np.zeros(by_target.shape[:2])
   nnz = np.zeros(by_target.shape[:2], np.int32)
@@ -147,7 +155,10 @@ def _finish(summary, plan, found, last, lams, certify) -> LassoPath:
     gap = certify(weights, lam)
   mse = source.val_mse.T * (scale**2)[None]
   fields = {
-      'weights': np.ascontiguousarray(weights) if best else weights,
+      # Example by example where that is no copy of a file.
+      'weights': weights
+      if on_disk or not best
+      else np.ascontiguousarray(weights),
       'bias': summary.mean_outcome[None] - shift.T,
       'lam': lam,
       'gap': gap,

@@ -63,6 +63,8 @@ class OptionsTest(parameterized.TestCase):
           val_masks=problem.masks,
           val_outcomes=problem.outcomes * np.inf,
       )
+    with self.assertRaisesRegex(ValueError, 'no folder for weights_file'):
+      solve(moments, keep='all', weights_file='/nowhere/at/all.npy')
     for name in ('tile', 'block', 'memory_limit'):
       with self.assertRaisesRegex(ValueError, f'{name} >= 1'):
         solve(moments, keep='all', **{name: 0})
