@@ -16,6 +16,7 @@ The rooms, in the order in which data flows through them:
   evaluation    scores on models that no fit has seen
   metrics       linear datamodeling score, noise ceiling, errors, intervals
   effects       what retraining says
+  attributors   scores of examples that need few models, from gradients
   analysis      what applications are made of: values, support, directions, ...
   applications  what datamodels are for
   reports       pictures and pages

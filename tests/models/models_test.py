@@ -131,7 +131,9 @@ class MakeTest(parameterized.TestCase):
       models.make('tree', (4,), 2)
 
   def test_unknown_option(self):
-    with self.assertRaisesRegex(ValueError, r"'mlp'.*'depth'.*\['hidden'\]"):
+    with self.assertRaisesRegex(
+        ValueError, r"'mlp'.*'depth'.*\['activation', 'hidden'\]"
+    ):
       models.make('mlp', (4,), 2, depth=3)
 
   def test_image_shape_is_dropped_where_it_is_not_asked_for(self):
