@@ -13,7 +13,7 @@ from jdm.models import model
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     'relu': nn.relu,
     'gelu': nn.gelu,
-    'softplus': nn.softplus,
+    'silu': nn.silu,
     'tanh': nn.tanh,
 }
 

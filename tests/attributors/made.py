@@ -3,6 +3,8 @@
 import functools
 
 import jax
+from jax import flatten_util
+import jax.numpy as jnp
 import numpy as np
 
 from jdm import models
@@ -44,16 +46,15 @@ def trained(name='mlp', num_models=4, activation='gelu'):
   own = model(name, activation)
   key = jax.random.key(0)
   masks = np.array(subsets.fixed_size(key, np.arange(num_models), 60, 0.5))
-  keys = jax.vmap(lambda i: subsets.training_key(key, i))(
-      np.arange(num_models)
-  )
+  keys = jax.vmap(lambda i: subsets.training_key(key, i))(np.arange(num_models))
   ids, sizes = subsets.to_indices(masks, 30)
 
   @jax.jit
   @jax.vmap
   def fit(key, ids, size):
-    params, _ = sgd.fit_one(own, config, key, ids, size, inputs, labels)
-    return jax.flatten_util.ravel_pytree(params)[0]
+    data = jnp.asarray(inputs), jnp.asarray(labels)
+    params, _ = sgd.fit_one(own, config, key, ids, size, *data)
+    return flatten_util.ravel_pytree(params)[0]
 
   return trained_lib.Trained(
       model=own,
