@@ -36,6 +36,7 @@ class Setting:
     num_heldout: held-out subsets, each trained twice.
     num_plants: models of the pools with planted mislabels and duplicates; 0
       plants nothing.
+    num_planted: of these.
     removals: targets whose most helpful examples are removed; 0 retrains
       nothing.
     replicates: retrainings of each.
@@ -50,6 +51,7 @@ class Setting:
   alphas: tuple[float, ...] = (0.5, 0.2)
   num_heldout: int = 1000
   num_plants: int = 0
+  num_planted: int = 30
   removals: int = 0
   replicates: int = 4
   loo_replicates: int = 0
@@ -81,7 +83,7 @@ SETTINGS: dict[str, Setting] = {
             'model_options': {'hidden': [64]},
         },
         budgets=(100, 500, 2000),
-        few=(25, 50, 100),
+        few=(25, 50),
         num_plants=500,
         removals=20,
         replicates=8,
@@ -94,7 +96,7 @@ SETTINGS: dict[str, Setting] = {
             'model_options': {'hidden': [32]},
         },
         budgets=(100, 500, 2000),
-        few=(25, 50, 100),
+        few=(25, 50),
         removals=20,
         replicates=8,
     ),
@@ -146,7 +148,7 @@ class Case:
           'base': fields['dataset'],
           'plant': self.plant,
           'plant_seed': self.seed,
-          'count': 30 if self.plant == 'duplicates' else 75,
+          'count': self.setting.num_planted,
       }
       fields['dataset'] = 'planted'
     recipe = recipe_lib.Recipe(
@@ -303,8 +305,8 @@ def shrunk(setting: Setting, factor: int) -> Setting:
     return setting
   return dataclasses.replace(
       setting,
-      budgets=tuple(max(n // factor, 10) for n in setting.budgets),
-      few=tuple(max(n // factor, 5) for n in setting.few),
+      budgets=tuple(max(n // factor, 20) for n in setting.budgets),
+      few=tuple(max(n // factor, 15) for n in setting.few),
       num_heldout=max(setting.num_heldout // factor, 10),
       num_plants=setting.num_plants // factor,
       removals=min(setting.removals, 2),

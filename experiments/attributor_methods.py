@@ -28,6 +28,7 @@ from jdm.attributors import trak
 
 _DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 NUM_TOP = 10
+_NUM_PRIOR = 20  # Models of the prior, at most half of those to fit.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,7 +166,6 @@ def _trak(curvature: str) -> Callable[[cases.Budget], list[Candidate]]:
               dampings=_DAMPINGS,
               curvature=curvature,
               own_subset=own,
-              num_dimensions=1024,
           ),
       )
     return found
@@ -218,6 +218,41 @@ def _knn(budget: cases.Budget) -> list[Candidate]:
   return result
 
 
+def informed(budget: cases.Budget) -> list[Candidate]:
+  """A regression that starts from influence.
+
+  The models of the prior are no rows of the regression, whose outcomes they
+  would have made; they count all the same. The damping of the prior and
+  whatever the regressor chooses are chosen on the validation models.
+  """
+  num_prior = min(_NUM_PRIOR, (budget.num_models - budget.num_val) // 2)
+  some = budget.trained.take(slice(0, num_prior))
+  found = [
+      Candidate(values=one.values, gradients=one.gradients, options=one.options)
+      for one in influence.path(some, dampings=_DAMPINGS)
+  ]
+  prior = choose(budget, found)
+  fitted = regressors.get('informed')(
+      budget.masks[num_prior:],
+      budget.outcomes[num_prior:],
+      prior.values,
+      num_val=budget.num_val,
+  )
+  return [
+      Candidate(
+          values=np.asarray(fitted.weights),
+          options={**prior.options, 'num_prior': num_prior},
+          gradients=prior.gradients,
+          num_models=budget.num_models - budget.num_val,
+      )
+  ]
+
+
+def _has_informed(setting: cases.Setting) -> bool:
+  del setting
+  return 'informed' in regressors.REGRESSORS
+
+
 def _has_epochs(setting: cases.Setting) -> bool:
   return bool(setting.epochs)
 
@@ -234,6 +269,7 @@ METHODS: dict[str, Method] = {
     'lasso': _regressor('lasso', tol=1e-3),
     'ridge': _regressor('ridge'),
     'difference_of_means': _regressor('difference_of_means'),
+    'informed': Method(informed, reads_models=False, applies=_has_informed),
     'influence': Method(_influence),
     'influence_logits': Method(
         _influence_logits, applies=lambda s: s.recipe['model'] == 'linear'

@@ -38,6 +38,7 @@ _COLUMNS = (
     'gradients',
     'cpu_seconds',
     'method_cpu_seconds',
+    'cost_over_training',
     'lds',
     'lds_interval',
     'noise_ceiling',
@@ -150,6 +151,11 @@ def _found(case: cases.Case, method: str, num_models: int) -> dict[str, Any]:
         'training_cpu_seconds': training,
         'method_cpu_seconds': seconds,
         'cpu_seconds': training + seconds,
+        'cost_over_training': (
+            seconds / (best.num_models * case.seconds_a_model)
+            if best.num_models
+            else float('nan')
+        ),
         'top_overlap': best.overlap,
         'options': dict(best.options),
         'num_candidates': len(candidates),

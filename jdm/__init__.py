@@ -20,6 +20,7 @@ The rooms, in the order in which data flows through them:
   analysis      what applications are made of: values, support, directions, ...
   applications  what datamodels are for
   reports       pictures and pages
+  interop       files of dattri and of MadryLab
 """
 
 from jdm.datamodels import Datamodels
