@@ -12,6 +12,13 @@ What carries over to other trainings: the same scores against the same removals
 from a training of another initialization and order (`lds_of_another_seed`), and
 how far both trainings agree at all. At alpha=.5 and a new seed for each subset,
 see `metagradient` in `compare_attributors`.
+
+Measured on digits, MLP 64-64-10, 1,500 examples, one training each (45 CPU
+seconds in all): with gelu .904 [.893, .915] at 1 %, .863 at 5 %, .809 at 20 %,
+where influence has .731, .781, .786. With ReLU .690, .791, .764. For another
+training the order is the other way round: at 20 % with gelu, metagradients .596
+[.587, .606] and influence .663 [.654, .672], where the trainings agree to .761.
+What the exact derivative knows beyond influence belongs to one training.
 """
 
 from absl import flags

@@ -4,14 +4,16 @@ import dataclasses
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jdm import attributors
 from jdm.analysis import knn_shapley
-from jdm.attributors import gradients
 from jdm.attributors import scores as scores_lib
 from jdm.attributors import tracin
+from jdm.attributors import trained as trained_lib
+from jdm.training import sgd
 from tests.attributors import made
 
 _OF_MODELS = ('influence', 'metagradient', 'representation', 'tracin', 'trak')
@@ -73,35 +75,23 @@ class TracinTest(parameterized.TestCase):
   def test_matches_products_written_out(self):
     trained = _with_checkpoints()
     found = tracin.scores(trained, example_batch=7)
+
+    @jax.jit
+    def product(flat):
+      def losses(flat):
+        logits = trained_lib.logits(trained.model, flat, trained.inputs)
+        return sgd.losses(logits, jnp.asarray(trained.labels))
+
+      def outcomes(flat):
+        logits = trained_lib.logits(trained.model, flat, trained.target_inputs)
+        return trained.compute(logits, trained.target_labels)
+
+      return jax.jacobian(losses)(flat) @ jax.jacobian(outcomes)(flat).T
+
     expected = np.zeros((60, 8))
     rates = trained.rates / (1 - trained.config.momentum)
     for path, rate in zip(trained.checkpoints, rates):
-      for flat in path:
-        pair = [
-            gradients.written_out(
-                gradients.of_examples(
-                    trained.model,
-                    jnp.asarray(flat),
-                    jnp.asarray(inputs),
-                    jnp.asarray(labels),
-                    read,
-                    factored=False,
-                )
-            )
-            for inputs, labels, read in (
-                (
-                    trained.inputs,
-                    trained.labels,
-                    gradients.losses(trained.config),
-                ),
-                (
-                    trained.target_inputs,
-                    trained.target_labels,
-                    trained.compute,
-                ),
-            )
-        ]
-        expected -= rate * np.asarray(pair[0] @ pair[1].T) / 2
+      expected -= rate * np.mean([product(flat) for flat in path], axis=0)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found.values, expected, atol=1e-5 * scale)
 

@@ -1,5 +1,7 @@
 """Tests of gradients of examples."""
 
+import functools
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import jax
@@ -21,14 +23,23 @@ def _by_hand(trained, row):
     logits = trained_lib.logits(trained.model, flat, single[None])
     return soft_margin.log_odds(logits, label[None])[0]
 
+  slope = jax.jit(jax.grad(value))
   flat = jnp.asarray(trained.parameters[row])
-  return np.stack(
-      [
-          jax.grad(value)(flat, single, label)
-          for single, label in zip(
-              jnp.asarray(trained.inputs), jnp.asarray(trained.labels)
-          )
-      ]
+  pairs = zip(trained.inputs, trained.labels)
+  return np.stack([slope(flat, single, label) for single, label in pairs])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _rows(model, flat, inputs, labels, factored=True):
+  """Gradients of margins, inner products, squares, and written out."""
+  rows = gradients.of_examples(
+      model, flat, inputs, labels, soft_margin.log_odds, factored=factored
+  )
+  return (
+      rows,
+      gradients.inner(rows, rows),
+      gradients.squares(rows),
+      gradients.written_out(rows),
   )
 
 
@@ -38,23 +49,17 @@ class GradientsTest(parameterized.TestCase):
   def test_inner_products(self, name, factored):
     trained = made.trained(name)
     expected = _by_hand(trained, 0)
-    rows = gradients.of_examples(
+    rows, inner, squares, written = _rows(
         trained.model,
-        jnp.asarray(trained.parameters[0]),
-        jnp.asarray(trained.inputs),
-        jnp.asarray(trained.labels),
-        soft_margin.log_odds,
-        factored=factored,
+        trained.parameters[0],
+        trained.inputs,
+        trained.labels,
+        factored,
     )
     self.assertLen(rows, (1 if name == 'linear' else 2) if factored else 1)
     scale = np.abs(expected @ expected.T).max()  # float32.
-    np.testing.assert_allclose(
-        gradients.inner(rows, rows), expected @ expected.T, atol=1e-5 * scale
-    )
-    np.testing.assert_allclose(
-        gradients.squares(rows), (expected**2).sum(1), atol=1e-5 * scale
-    )
-    written = gradients.written_out(rows)
+    np.testing.assert_allclose(inner, expected @ expected.T, atol=1e-5 * scale)
+    np.testing.assert_allclose(squares, (expected**2).sum(1), atol=1e-5 * scale)
     np.testing.assert_allclose(
         written @ written.T, expected @ expected.T, atol=1e-5 * scale
     )
@@ -67,9 +72,7 @@ class GradientsTest(parameterized.TestCase):
     flat = flatten_util.ravel_pytree(params)[0]
     inputs = jax.random.normal(jax.random.key(1), (5, 8, 8, 1))
     labels = jnp.arange(5) % 3
-    rows = gradients.of_examples(
-        model, flat, inputs, labels, soft_margin.log_odds
-    )
+    rows = _rows(model, flat, inputs, labels)[0]
     self.assertLen(rows, 1)
     self.assertEqual(rows[0][0].shape, (5, len(flat)))
 
@@ -78,7 +81,7 @@ class GradientsTest(parameterized.TestCase):
       return jnp.sum(soft_margin.log_odds(logits, labels))
 
     np.testing.assert_allclose(
-        rows[0][0].sum(axis=0), jax.grad(total)(flat), atol=1e-4
+        rows[0][0].sum(axis=0), jax.jit(jax.grad(total))(flat), atol=1e-4
     )
 
   @parameterized.parameters(

@@ -18,33 +18,39 @@ from jdm.training import exact
 from tests.attributors import made
 
 
+def _derivatives(trained):
+  """A program of one model's Jacobians, margins and chances, in float64."""
+  inputs = jnp.asarray(trained.inputs, jnp.float64)
+  targets = jnp.asarray(trained.target_inputs, jnp.float64)
+
+  def logits(flat, inputs):
+    return trained_lib.logits(trained.model, flat, inputs)
+
+  def margins(flat, inputs, labels):
+    return soft_margin.log_odds(logits(flat, inputs), jnp.asarray(labels))
+
+  @jax.jit
+  def all_of(flat):
+    return (
+        jax.jacobian(logits)(flat, inputs),
+        jax.jacobian(margins)(flat, inputs, trained.labels),
+        jax.jacobian(margins)(flat, targets, trained.target_labels),
+        jax.nn.sigmoid(-margins(flat, inputs, trained.labels)),
+        jax.nn.softmax(logits(flat, inputs)),
+    )
+
+  return all_of
+
+
 def _explicit(trained, damping, curvature):
   """The formula with all matrices written out, in float64, by model."""
   total = 0
   for row, flat in enumerate(trained.parameters.astype(np.float64)):
     subset = np.flatnonzero(trained.masks[row])
     with precision.float64():
-      flat = jnp.asarray(flat)
-
-      def logits(flat, inputs):
-        return trained_lib.logits(
-            trained.model, flat, jnp.asarray(inputs, jnp.float64)
-        )
-
-      def margins(flat, inputs, labels):
-        return soft_margin.log_odds(logits(flat, inputs), jnp.asarray(labels))
-
-      jacobian = jax.jacobian(logits)(flat, trained.inputs[subset])
-      slopes = jax.jacobian(margins)(flat, trained.inputs, trained.labels)
-      of_targets = jax.jacobian(margins)(
-          flat, trained.target_inputs, trained.target_labels
-      )
-      margin = margins(flat, trained.inputs, trained.labels)
-      missing = np.asarray(jax.nn.sigmoid(-margin))
-      chance = np.asarray(jax.nn.softmax(logits(flat, trained.inputs[subset])))
-    jacobian, slopes, of_targets = map(
-        np.asarray, (jacobian, slopes, of_targets)
-    )
+      found = _derivatives(trained)(flat)
+    jacobian, slopes, of_targets, missing, chance = map(np.asarray, found)
+    jacobian, chance = jacobian[subset], chance[subset]
     if curvature == 'logits':
       bend = chance[:, :, None] * np.eye(chance.shape[1])[None]
       bend = bend - chance[:, :, None] * chance[:, None, :]

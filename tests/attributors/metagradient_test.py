@@ -26,6 +26,15 @@ def _single(activation='gelu'):
   )
 
 
+def _outcomes(trained):
+  @jax.jit
+  def read(flat):
+    logits = trained_lib.logits(trained.model, flat, trained.target_inputs)
+    return trained.compute(logits, trained.target_labels)
+
+  return read(trained.parameters[0])
+
+
 class MetagradientTest(parameterized.TestCase):
 
   @parameterized.parameters('linear', 'mlp')
@@ -48,10 +57,7 @@ class MetagradientTest(parameterized.TestCase):
   def test_weights_of_one_are_the_training_itself(self):
     for trained in (made.trained('mlp', 1), _single()):
       found = metagradient.outcomes(trained, np.ones((1, 60)))
-      logits = trained_lib.logits(
-          trained.model, trained.parameters[0], trained.target_inputs
-      )
-      expected = trained.compute(logits, trained.target_labels)
+      expected = _outcomes(trained)
       np.testing.assert_allclose(found[0], expected, atol=1e-4)
 
   def test_predicts_removals(self):
