@@ -18,6 +18,7 @@ The rooms, in the order in which data flows through them:
   effects       what retraining says
   analysis      what applications are made of: values, support, directions, ...
   applications  what datamodels are for
+  interop       scikit-learn estimators
   reports       pictures and pages
 """
 
