@@ -19,6 +19,7 @@ The rooms, in the order in which data flows through them:
   attributors   scores of examples that need few models, from gradients
   analysis      what applications are made of: values, support, directions, ...
   applications  what datamodels are for
+  interop       scikit-learn estimators
   reports       pictures and pages
   interop       files of dattri and of MadryLab
 """

@@ -91,7 +91,7 @@ _ALLOWED = {
         'subsets',
         'training',
     },
-    'interop': {'datamodels', 'regressors', 'store', 'subsets'},
+    'interop': {'datamodels', 'regressors', 'solvers', 'store', 'subsets'},
 }
 _ALLOWED['applications'] = set(_ALLOWED)
 _ALLOWED['reports'] = {
@@ -177,7 +177,9 @@ class ImportsTest(parameterized.TestCase):
         self.assertNotIn(name.split('.')[0], ('experiments', 'tests'), file)
 
   def test_slow_packages_are_imported_where_they_are_needed(self):
-    for file in _JDM.rglob('*.py'):
+    # An estimator of scikit-learn's is one from its first line.
+    files = set(_JDM.rglob('*.py')) - {_JDM / 'interop' / 'scikit_learn.py'}
+    for file in files:
       for node in ast.parse(file.read_text(encoding='utf-8')).body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
           self.assertNotRegex(

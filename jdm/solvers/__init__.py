@@ -1,6 +1,9 @@
 """Batched linear solvers and their certificates; they know nothing of models.
 
-moments        exact sufficient statistics, streamed
+moments        exact sufficient statistics of masks, streamed
+dense          second moments of columns of real numbers
+centred        what solvers read of either
+folds          K-fold cross-validation by subtracting moments
 path           LASSO paths of all targets from the moments
 direct         the same from the masks: few models, or rows left out by target
 penalties      the grid of each target

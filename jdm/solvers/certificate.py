@@ -1,60 +1,237 @@
 """How far weights are from the optimum: duality gaps of the LASSO.
 
 The problem, for one target with centred masks Xc and outcomes yc over m
-models: P(w) = 1/(2m) ||yc - Xc w||^2 + lam ||w||_1. With the residual r and
-its correlation g = Xc'r / m, the point s r with s = min(1, lam / max|g|) is
-feasible for the dual, and (Massias et al., `Celer
-<https://arxiv.org/abs/1802.07481>`_, 2018, section 2)
+models: P(w) = 1/(2m) ||yc - Xc w||^2 + sum_j u_j |w_j|, with u = lam, or
+lam * factor. (A ridge r / 2 ||w||^2 besides is the same problem on masks with
+sqrt(m r) I below them.) Any theta with |Xc'theta / m| <= u is feasible for the
+dual and
 
-  gap = (1 - s)^2 / 2 * rr + sum_j (lam |w_j| - s w_j g_j),   rr = ||r||^2 / m.
+  gap = 1/(2m) ||r - theta||^2 + sum_j (u_j |w_j| - w_j (Xc'theta / m)_j)
 
-Every term is non-negative, so nothing cancels, as it does in P - D.
+bounds P(w) - min P, with the residual r = yc - Xc w. Every term is
+non-negative, so nothing cancels, as it does in P - D. Two points theta:
+
+residual   s r, with the largest s <= 1 that makes it feasible (Massias et al.,
+           `Celer <https://arxiv.org/abs/1802.07481>`_, 2018, section 2). The
+           gap falls like the violation of the optimality conditions.
+corrected  r - Xc v, where G v = d is what the optimality conditions lack: the
+           correlation of the residual minus u_j sign(w_j) where w_j is not 0,
+           or minus its clip to [-u_j, u_j] where it is. What is left of the gap
+           is d'G^-1 d / 2, at most ||d||^2 / (2 sigma) for G's smallest
+           eigenvalue sigma: it falls like the square of the violation, as
+           P(w) itself does, and its bound needs no product.
+
+With subsets of one size G 1 = 0, whatever else they are; then d must sum to 0,
+which the room between correlations and u allows as a rule.
 """
 
+from collections.abc import Callable
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdm.solvers import moments as moments_lib
+from jdm.solvers import centred
+from jdm.solvers import penalties
 from jdm.solvers import precision
+
+DUAL_POINTS = ('residual', 'corrected')
+_BALANCED = 1e-10  # Row sums of G below this, relative, are rounding.
+_MARGIN = 0.9  # Of the eigenvalue at the edge of the spectrum's bulk.
+_HALVINGS = 7
+_NARROW_FLOOR = 1e-3  # Eigenvalues that float32 tells from 0, relative.
+
+
+class Curvature(NamedTuple):
+  """A lower bound of the Gram matrix: v'Gv >= smallest * ||v||^2.
+
+  Attributes:
+    smallest: `[]`, in the units of the Gram matrix; above 0, unless a ridge
+      adds to it.
+    balanced: `[]` bool, whether G 1 = 0 and the bound is of vectors v that sum
+      to 0.
+  """
+
+  smallest: jax.Array | np.ndarray
+  balanced: jax.Array | np.ndarray
+
+
+NO_CURVATURE = Curvature(np.zeros(()), np.array(False))
+
+
+@jax.jit
+def _is_definite(gram: jax.Array, shift: jax.Array) -> jax.Array:
+  """Whether gram - shift * I is positive definite."""
+  diagonal = jnp.eye(len(gram), dtype=gram.dtype)
+  return jnp.isfinite(jnp.linalg.cholesky(gram - shift * diagonal)).all()
+
+
+def _balance(gram: np.ndarray) -> tuple[np.ndarray, bool]:
+  """The matrix with the direction of ones lifted, where it has no curvature."""
+  size, level = len(gram), float(np.mean(np.diagonal(gram)))
+  balanced = bool(np.abs(gram.sum(axis=1)).max() <= _BALANCED * size * level)
+  return (gram + level / size if balanced else gram), balanced
+
+
+def curvature(gram: np.ndarray, num_models: int) -> Curvature | None:
+  """Finds a lower bound of the Gram matrix by Cholesky factorizations.
+
+  The first bound tried is the edge of the spectrum of subsets drawn at random,
+  a(1-a) (1 - sqrt(n/m))^2; then halves of it.
+
+  Args:
+    gram: float64 `[num_train, num_train]`, centred.
+    num_models: that it is an average of.
+
+  Returns:
+    The bound, or None if the matrix is (nearly) singular, as with no more
+    models than examples.
+  """
+  size, level = len(gram), float(np.mean(np.diagonal(gram)))
+  if num_models <= size or not level > 0:
+    return None
+  lifted, balanced = _balance(gram)
+  bound = _MARGIN * level * (1 - np.sqrt(size / num_models)) ** 2
+  rows = jnp.asarray(lifted, jnp.float32)
+  for _ in range(_HALVINGS):
+    floor = _NARROW_FLOOR * level
+    if bound <= floor:
+      return None
+    if _is_definite(rows, jnp.float32(bound + 0.1 * floor)):
+      return Curvature(np.asarray(bound), np.asarray(balanced))
+    bound /= 2
+  return None
 
 
 def duality_gap(
     weights: jax.Array,
     correlation: jax.Array,
     residual: jax.Array,
-    lam: jax.Array,
+    penalty: penalties.Penalty,
 ) -> jax.Array:
-  """Computes the absolute duality gap of each row's LASSO.
+  """Computes the absolute duality gap of each row from its residual.
 
   Args:
     weights: `[num_targets, num_train]`.
     correlation: `[num_targets, num_train]`, Xc'r / m of these weights.
     residual: `[num_targets]`, ||r||^2 / m of these weights.
-    lam: `[num_targets]`, the penalties.
+    penalty: of the targets.
 
   Returns:
     `[num_targets]`, in squared outcome units; P exceeds its minimum by at most
     this.
   """
-  largest = jnp.max(jnp.abs(correlation), axis=1)
+  pull = penalty.pull(correlation, weights)
+  if penalty.ridge is not None:
+    residual = residual + penalty.ridge * jnp.sum(weights**2, axis=1)
+  sizes = pull if penalty.positive else jnp.abs(pull)
+  if penalty.factor is not None:
+    sizes /= penalty.factor
+  largest = jnp.max(sizes, axis=1)
   tiny = jnp.finfo(correlation.dtype).tiny
-  scale = jnp.minimum(1.0, lam / jnp.maximum(largest, tiny))
-  terms = lam[:, None] * jnp.abs(weights) - scale[:, None] * (
-      weights * correlation
-  )
+  scale = jnp.minimum(1.0, penalty.lam / jnp.maximum(largest, tiny))
+  terms = penalty.width() * jnp.abs(weights) - scale[:, None] * (weights * pull)
   quadratic = 0.5 * (1 - scale) ** 2 * jnp.maximum(residual, 0)
   return quadratic + jnp.sum(terms, axis=1)
 
 
+def _lack(
+    weights: jax.Array,
+    pull: jax.Array,
+    penalty: penalties.Penalty,
+    balanced: jax.Array | np.ndarray,
+) -> tuple[jax.Array, jax.Array]:
+  """What the optimality conditions lack, and where it cannot be balanced.
+
+  Args:
+    weights: `[num_targets, num_train]`.
+    pull: `[num_targets, num_train]`, minus the gradient of the smooth part.
+    penalty: of the targets.
+    balanced: `[]` bool, whether rows must sum to 0.
+
+  Returns:
+    d `[num_targets, num_train]`, and bool `[num_targets]`.
+  """
+  width = jnp.broadcast_to(penalty.width(), pull.shape)
+  least = -jnp.inf if penalty.positive else -width
+  aim = jnp.where(
+      weights != 0, width * jnp.sign(weights), jnp.clip(pull, least, width)
+  )
+  missing = jnp.sum(pull - aim, axis=1)
+  # Correlations that may still grow, or shrink, take up what is missing.
+  below = jnp.abs(aim) + width if penalty.positive else aim + width
+  room = jnp.where(missing[:, None] > 0, width - aim, below)
+  room = jnp.where(weights != 0, 0, room)
+  tiny = jnp.finfo(pull.dtype).tiny
+  share = missing / jnp.maximum(jnp.sum(room, axis=1), tiny)
+  share = jnp.where(balanced, share, 0)
+  aim += share[:, None] * room
+  free = penalty.positive & (share < 0)
+  return pull - aim, (jnp.abs(share) > 1) & ~free
+
+
+def corrected_gap(
+    weights: jax.Array,
+    correlation: jax.Array,
+    penalty: penalties.Penalty,
+    bound: Curvature,
+) -> jax.Array:
+  """Bounds the absolute gap of each row by a corrected dual point.
+
+  Args:
+    weights: `[num_targets, num_train]`.
+    correlation: `[num_targets, num_train]`, Xc'r / m of these weights.
+    penalty: of the targets.
+    bound: of the Gram matrix.
+
+  Returns:
+    `[num_targets]`, in squared outcome units; infinite where no such point was
+    found.
+  """
+  pull = penalty.pull(correlation, weights)
+  lack, stuck = _lack(weights, pull, penalty, bound.balanced)
+  smallest = jnp.asarray(bound.smallest, pull.dtype)
+  if penalty.ridge is not None:
+    smallest = smallest + penalty.ridge
+  gap = 0.5 * jnp.sum(lack**2, axis=1) / smallest
+  # Weights of the wrong sign have no correlation to aim at.
+  if penalty.positive:
+    stuck |= jnp.any(weights < 0, axis=1)
+  return jnp.where(stuck, jnp.inf, gap)
+
+
 @jax.jit
-def _gap(gram, cross, variance, weights, lam):
+def _residual_gap(gram, cross, variance, weights, penalty):
   """Gaps of a tile of targets, recomputed from the statistics."""
   correlation = cross - weights @ gram
   residual = variance - jnp.sum(weights * (cross + correlation), axis=1)
-  return duality_gap(weights, correlation, residual, lam)
+  return duality_gap(weights, correlation, residual, penalty)
+
+
+@jax.jit
+def _corrected_gap(gram, factor, balanced, cross, variance, weights, penalty):
+  """The same by corrected dual points, made feasible whatever the rounding."""
+  correlation = cross - weights @ gram
+  residual = variance - jnp.sum(weights * (cross + correlation), axis=1)
+  lack, stuck = _lack(weights, correlation, penalty, balanced)
+  solve = functools.partial(jax.scipy.linalg.cho_solve, (factor, True))
+  move = solve(lack.T).T
+  change = move @ gram
+  dual = correlation - change  # Xc'theta / m.
+  sizes = dual if penalty.positive else jnp.abs(dual)
+  largest = jnp.max(sizes / penalty.width(), axis=1)
+  scale = 1 / jnp.maximum(largest, 1)
+  rest = 1 - scale
+  square = (
+      rest**2 * jnp.maximum(residual, 0)
+      + 2 * scale * rest * jnp.sum(correlation * move, axis=1)
+      + scale**2 * jnp.sum(move * change, axis=1)
+  )
+  terms = penalty.width() * jnp.abs(weights) - scale[:, None] * weights * dual
+  gap = 0.5 * square + jnp.sum(terms, axis=1)
+  return jnp.where(stuck, jnp.inf, gap)
 
 
 def relative(gap: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -64,20 +241,61 @@ def relative(gap: np.ndarray, variance: np.ndarray) -> np.ndarray:
   )
 
 
+@jax.jit
+def _ridge_gap(gram, bound, cross, variance, weights, penalty):
+  """The better of both points where a ridge adds to the curvature."""
+  correlation = cross - weights @ gram
+  other = corrected_gap(weights, correlation, penalty, bound)
+  own = _residual_gap(gram, cross, variance, weights, penalty)
+  return jnp.minimum(other, own)
+
+
+def _gap_function(
+    gram: jax.Array, num_models: int, dual_point: str, l1_ratio: float
+) -> Callable[..., jax.Array]:
+  """`(cross, variance, weights, penalty) -> gaps` of a tile, float64."""
+  from_residual = functools.partial(_residual_gap, gram)
+  if dual_point == 'residual':
+    return from_residual
+  if l1_ratio < 1:
+    bound = curvature(np.asarray(gram), num_models) or NO_CURVATURE
+    return functools.partial(_ridge_gap, gram, bound)
+  lifted, balanced = _balance(np.asarray(gram))
+  factor = jnp.linalg.cholesky(jnp.asarray(lifted))
+  if not jnp.isfinite(factor).all():
+    return from_residual
+
+  def best(*args):
+    corrected = _corrected_gap(gram, factor, balanced, *args)
+    return jnp.minimum(corrected, from_residual(*args))
+
+  return best
+
+
 def from_moments(
-    moments: moments_lib.Moments,
+    moments: centred.Statistics,
     weights: np.ndarray,
     lam: np.ndarray,
     *,
+    dual_point: str = 'residual',
+    factor: np.ndarray | None = None,
+    l1_ratio: float = 1.0,
+    positive: bool = False,
     tile: int = 256,
     device: jax.Device | None = None,
 ) -> np.ndarray:
   """Certifies weights from the statistics alone, in float64.
 
   Args:
-    moments: of the models that the weights were fitted to.
+    moments: of the models that the weights were fitted to, masks or not.
     weights: `[..., num_train, num_targets]`, as they are handed out.
     lam: `[..., num_targets]`, the penalty of each.
+    dual_point: 'residual', the scaled residual; or 'corrected', the better of
+      it and of the corrected point, made feasible in float64. With a ridge the
+      latter's gap is bounded by the curvature of both.
+    factor: `[num_train, num_targets]`, multiplies lam; None for 1.
+    l1_ratio: share of lam that is l1; the rest is ridge / 2.
+    positive: whether the weights were not to be negative.
     tile: targets at once.
     device: where to compute; JAX's default device if None.
 
@@ -85,23 +303,24 @@ def from_moments(
     `[..., num_targets]` float64, the relative gap of each: the absolute gap
     over ||yc||^2 / (2m).
   """
-  num_train, num_targets = moments.cross.shape
+  cross, variance = moments.centred_cross(), moments.variance()
+  num_train, num_targets = cross.shape
   weights = weights.reshape(-1, num_train, num_targets)
   lams = np.asarray(lam, np.float64).reshape(-1, num_targets)
-  cross, variance = moments.centred_cross(), moments.variance()
   gaps = np.zeros(lams.shape)
   with precision.float64(), jax.default_device(device):
     put = functools.partial(jnp.asarray, dtype=jnp.float64)
-    gram = put(moments.gram())
+    find = _gap_function(
+        put(moments.gram()), moments.num_models, dual_point, l1_ratio
+    )
     for start in range(0, num_targets, tile):
       part = slice(start, start + tile)
       rows = put(cross[:, part].T), put(variance[part])
+      factors = None if factor is None else put(factor[:, part].T)
       for index in range(len(lams)):
-        gap = _gap(
-            gram,
-            *rows,
-            put(weights[index][:, part].T),
-            put(lams[index, part]),
+        penalty = penalties.of(
+            put(lams[index, part]), factors, l1_ratio, positive
         )
+        gap = find(*rows, put(weights[index][:, part].T), penalty)
         gaps[index, part] = np.asarray(gap)
   return relative(gaps, variance[None]).reshape(np.shape(lam))

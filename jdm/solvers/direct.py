@@ -22,6 +22,7 @@ from jdm.solvers import certificate
 from jdm.solvers import homotopy
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import path as path_lib
+from jdm.solvers import penalties
 from jdm.solvers import precision
 from jdm.solvers import proximal
 from jdm.solvers import tiles
@@ -47,7 +48,7 @@ def masks_sweep(
     columns: jax.Array,
     rows: tuple[jax.Array, jax.Array],
     point: tuple[jax.Array, jax.Array, jax.Array],
-    lam: jax.Array,
+    penalty: penalties.Penalty,
     rate: jax.Array,
     *,
     block: int,
@@ -63,7 +64,7 @@ def masks_sweep(
       their count `[num_targets]`.
     point: weights, correlations (each `[num_targets, num_train]`) and
       residuals `[num_targets, num_models]`, float64.
-    lam: `[num_targets]`.
+    penalty: of the targets.
     rate: `[num_targets]`, shortens steps.
     block: coordinates at once.
 
@@ -72,9 +73,9 @@ def masks_sweep(
   """
   num_train, narrow = len(columns), columns.dtype
   kept, count = rows
-  moving = (point[0] != 0) | (jnp.abs(point[1]) > lam[:, None])
+  moving = penalty.moving(point[1], point[0])
   order, num_blocks = proximal.active_first(jnp.any(moving, axis=0), block)
-  penalty, rate = lam.astype(narrow), rate.astype(narrow)
+  penalty, rate = penalty.astype(narrow), rate.astype(narrow)
 
   def correlate(residual, some):
     product = residual.astype(narrow) @ some.T
@@ -86,12 +87,13 @@ def masks_sweep(
     ids = jax.lax.dynamic_slice(order, (start,), (block,))
     some = columns.at[ids].get(mode='promise_in_bounds')
     old = jnp.take(weights, ids, axis=1, mode='clip')
+    own = _block_gram(some)
     new = proximal.solve_block(
         old.astype(narrow),
         correlate(residual, some),
-        _block_gram(some),
-        penalty,
-        rate,
+        own,
+        penalty.take(ids),
+        proximal.step_size(own) * rate,
     ).astype(old.dtype)
     change = (new - old).astype(narrow)
     residual -= _centre((change @ some).astype(residual.dtype), kept, count)
@@ -110,14 +112,22 @@ def masks_sweep(
 
 
 @functools.partial(jax.jit, static_argnames=('max_epochs', 'block'))
-def _advance(columns, problem, state, tol, limit, *, max_epochs, block):
+def _advance(
+    columns, problem, state, tol, limit, curvature, *, max_epochs, block
+):
   """Follows the paths of a tile; see `homotopy.follow`."""
 
-  def sweep(point, lam, rate):
-    return masks_sweep(columns, problem.rows, point, lam, rate, block=block)
+  def sweep(point, penalty, rate):
+    return masks_sweep(columns, problem.rows, point, penalty, rate, block=block)
 
   return homotopy.follow(
-      sweep, problem, state, tol=tol, limit=limit, max_epochs=max_epochs
+      sweep,
+      problem,
+      state,
+      tol=tol,
+      limit=limit,
+      curvature=curvature,
+      max_epochs=max_epochs,
   )
 
 
@@ -128,12 +138,12 @@ def _residuals(columns, outcomes, weights, kept, count):
 
 
 @jax.jit
-def _gap(columns, outcomes, weights, lam, kept, count):
+def _gap(columns, outcomes, weights, penalty, kept, count):
   """Absolute gaps and variances of a tile, from the masks."""
   residual = _residuals(columns, outcomes, weights, kept, count)
   correlation = residual @ columns.T / count[:, None]
   square = jnp.sum(residual**2, axis=1) / count
-  return certificate.duality_gap(weights, correlation, square, lam)
+  return certificate.duality_gap(weights, correlation, square, penalty)
 
 
 @jax.jit
@@ -210,7 +220,7 @@ class _Rows:
         num_models=num_models,
     )
 
-  def certify(self, variance, device, weights, lam) -> np.ndarray:
+  def certify(self, variance, device, options, weights, lam) -> np.ndarray:
     """Relative gaps [num_kept, num_targets] of weights [num_kept, n, t]."""
     gaps = np.zeros(lam.shape)
     with precision.float64(), jax.default_device(device):
@@ -218,9 +228,15 @@ class _Rows:
       for targets in self.tiles():
         rows, kept, count, _ = self.load(targets)
         kept, count = kept.astype(np.float64), count.astype(np.float64)
+        factor = options.factors(targets)
         for index in range(len(lam)):
           some = weights[index][:, targets].T.astype(np.float64)
-          penalty = lam[index, targets]
+          penalty = penalties.of(
+              jnp.asarray(lam[index, targets]),
+              None if factor is None else jnp.asarray(factor),
+              options.l1_ratio,
+              options.positive,
+          )
           gap = _gap(columns, rows, some, penalty, kept, count)
           gaps[index, targets] = np.asarray(gap)
     return certificate.relative(gaps, variance[None])
@@ -323,7 +339,9 @@ def lasso_path(
         ' num_targets] for the 2 masks or more, got masks of shape'
         f' {masks.shape} and outcomes of shape {outcomes.shape}.'
     )
-  settings = path_lib.Options(**options)
+  shape = masks.shape[1], outcomes.shape[1]
+  factor = path_lib.check_factor(options.pop('factor', None), shape)
+  settings = path_lib.Options(factor=factor, **options)
   counted = None
   if own_ids is not None:
     own_ids = check_own_ids(own_ids, masks.shape[1], outcomes.shape[1])
@@ -336,14 +354,16 @@ def lasso_path(
   rows = _Rows(masks=masks, outcomes=outcomes, own_ids=own_ids)
   summary = rows.summary(device)
 
-  def make_route(start, scale):
+  def make_route(start, scale, narrow):
     return _MasksRoute(
         rows=rows,
         scale=scale,
         start=start,
-        narrow=settings.narrow(),
+        narrow=narrow,
         block=path_lib.block_size(settings, masks.shape[1]),
     )
 
-  certify = functools.partial(rows.certify, summary.variance, device)
-  return path_lib.follow(summary, settings, make_route, certify, counted)
+  certify = functools.partial(rows.certify, summary.variance, device, settings)
+  return path_lib.follow(
+      summary, settings, make_route, certify, counted=counted
+  )

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jdm.solvers import penalties
+
 Point = tuple[jax.Array, ...]
 
 _MAX_COEFFICIENTS = 1e4  # Their sum of sizes; more only amplifies rounding.
@@ -56,7 +58,9 @@ def _coefficients(weights: list[jax.Array]) -> jax.Array:
   return solution / jnp.sum(solution, axis=1, keepdims=True)
 
 
-def _line_search(point: Point, before: Point, lam: jax.Array) -> Point:
+def _line_search(
+    point: Point, before: Point, penalty: penalties.Penalty
+) -> Point:
   """The best point straight on from `before` through `point`.
 
   With more weights than models the objective has directions without curvature;
@@ -67,8 +71,11 @@ def _line_search(point: Point, before: Point, lam: jax.Array) -> Point:
   moves = tuple(new - old for new, old in zip(point, before))
   (weights, correlation), (move, change) = point[:2], moves[:2]
   grows = jnp.where(weights == 0, jnp.abs(move), jnp.sign(weights) * move)
-  slope = lam * jnp.sum(grows, axis=1) - jnp.sum(move * correlation, axis=1)
+  pull = penalty.pull(correlation, weights)
+  slope = jnp.sum(penalty.width() * grows - move * pull, axis=1)
   curvature = jnp.maximum(-jnp.sum(move * change, axis=1), 0)
+  if penalty.ridge is not None:
+    curvature += penalty.ridge * jnp.sum(move**2, axis=1)
   crosses = weights * move < 0
   crossing = jnp.where(crosses, -weights / jnp.where(crosses, move, 1), jnp.inf)
   tiny = jnp.finfo(slope.dtype).tiny
@@ -81,7 +88,7 @@ def _line_search(point: Point, before: Point, lam: jax.Array) -> Point:
 
 
 def _jump(
-    history: History, point: Point, objective, lam
+    history: History, point: Point, objective, penalty
 ) -> tuple[Point, jax.Array]:
   """The better of both extrapolations, and where it beats the point."""
   size = history.points[0].shape[0]
@@ -100,7 +107,7 @@ def _jump(
   value = objective(candidate)
   value = jnp.where(sane & (value < objective(point)), value, jnp.inf)
   oldest = tuple(ring[order[0]] for ring in history.points)
-  straight = _line_search(point, oldest, lam)
+  straight = _line_search(point, oldest, penalty)
   ahead = objective(straight) < jnp.minimum(value, objective(point))
   best = tuple(
       jnp.where(_rows(ahead, new), new, old)
@@ -114,7 +121,7 @@ def update(
     point: Point,
     restart: jax.Array,
     objective: Callable[[Point], jax.Array],
-    lam: jax.Array,
+    penalty: penalties.Penalty,
 ) -> tuple[History, Point, jax.Array]:
   """Adds a point and jumps where that lowers the objective.
 
@@ -124,7 +131,7 @@ def update(
     restart: `[num_targets]` bool, where the point starts another problem.
     objective: of a point, `[num_targets]`; jumps that do not lower it are
       refused, so no jump can do harm.
-    lam: `[num_targets]`, the penalties.
+    penalty: of the targets.
 
   Returns:
     The history with the point, the point to go on from, and where it jumped.
@@ -137,7 +144,7 @@ def update(
   if not size:
     return history, point, jnp.zeros_like(restart)
   due = (history.age >= size - 1) & ~restart & (history.slot == size - 1)
-  jump = functools.partial(_jump, history, point, objective, lam)
+  jump = functools.partial(_jump, history, point, objective, penalty)
   stay = lambda: (point, jnp.zeros_like(due))
   candidate, better = jax.lax.cond(jnp.any(due), jump, stay)
   jumped = due & better

@@ -7,6 +7,7 @@ then a contiguous row.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -15,21 +16,50 @@ import jax.numpy as jnp
 
 from jdm.solvers import certificate
 from jdm.solvers import extrapolation
+from jdm.solvers import penalties
 
 
-class Problem(NamedTuple):
-  """What is to be solved; row j is target j. float64."""
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=('cross', 'variance', 'lams', 'factor', 'ridges', 'rows'),
+    meta_fields=('positive',),
+)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+  """What is to be solved; row j is target j. In the dtype of the state.
 
-  cross: jax.Array  # [tile, num_train], Xc'yc / m.
-  variance: jax.Array  # [tile], ||yc||^2 / m.
-  lams: jax.Array  # [tile, num_lams], decreasing.
-  rows: Any = None  # What a route needs besides, with leading axis tile.
+  Attributes:
+    cross: `[tile, num_train]`, Xc'yc / m.
+    variance: `[tile]`, ||yc||^2 / m.
+    lams: `[tile, num_lams]`, decreasing.
+    factor: `[tile, num_train]`, of `penalties.Penalty`, or None.
+    ridges: `[tile, num_lams]`, beside each of lams, or None.
+    rows: what a route needs besides, with leading axis tile.
+    positive: of `penalties.Penalty`.
+  """
+
+  cross: jax.Array
+  variance: jax.Array
+  lams: jax.Array
+  factor: jax.Array | None = None
+  ridges: jax.Array | None = None
+  rows: Any = None
+  positive: bool = False
+
+  def penalty(self, index: jax.Array) -> penalties.Penalty:
+    """The penalty of each row at its index `[tile]`."""
+    return penalties.Penalty(
+        lam=lam_at(self.lams, index),
+        factor=self.factor,
+        ridge=None if self.ridges is None else lam_at(self.ridges, index),
+        positive=self.positive,
+    )
 
 
 class State(NamedTuple):
   """Where each target is on its path."""
 
-  point: extrapolation.Point  # float64.
+  point: extrapolation.Point
   last: extrapolation.Point  # The solution at the penalty before.
   lam_index: jax.Array  # [tile] int32; num_lams when finished.
   num_steps: jax.Array  # [tile] int32, epochs at this penalty.
@@ -48,7 +78,7 @@ def init(
 
   Args:
     problem: of `tile` targets.
-    point: where to start, float64.
+    point: where to start.
     depth: of the Anderson acceleration; 0 for none.
     dtype: in which solutions are kept.
 
@@ -64,11 +94,11 @@ def init(
       lam_index=jnp.where(problem.variance > 0, counter, num_lams),
       num_steps=counter,
       num_epochs=counter,
-      objective=jnp.full(tile, jnp.inf),
-      rate=jnp.ones(tile),
+      objective=jnp.full_like(problem.variance, jnp.inf),
+      rate=jnp.ones_like(problem.variance),
       history=extrapolation.init(point, depth),
       path=jnp.zeros((tile, num_lams, point[0].shape[1]), dtype),
-      gaps=jnp.zeros((tile, num_lams)),
+      gaps=jnp.zeros_like(problem.lams),
   )
 
 
@@ -115,11 +145,11 @@ def _rows(values: jax.Array, like: jax.Array) -> jax.Array:
   return values.reshape(values.shape + (1,) * (like.ndim - 1))
 
 
-def _objective(problem, lam, point):
+def _objective(problem, penalty, point):
   """P(w) - ||yc||^2 / (2m) of each row."""
   weights, correlation = point[:2]
   smooth = -0.5 * jnp.sum(weights * (problem.cross + correlation), axis=1)
-  return smooth + lam * jnp.sum(jnp.abs(weights), axis=1)
+  return smooth + penalty.value(weights)
 
 
 def _store(path, weights, lam_index, leave):
@@ -164,16 +194,25 @@ def warm_start_ratio(
   return jnp.where(inside, ahead / jnp.where(behind > 0, behind, 1), 0)
 
 
-def _leave_lam(problem, state, lam, point, *, tol, max_epochs):
-  """Certifies, stores what is solved, and sets out for the next penalty."""
+def _gap(problem, penalty, point, curvature):
+  """The absolute gap of each row, by the best dual point at hand."""
   weights, correlation = point[:2]
-  num_lams = problem.lams.shape[1]
-  index = state.lam_index
-  live = index < num_lams
   residual = problem.variance - jnp.sum(
       weights * (problem.cross + correlation), axis=1
   )
-  gap = certificate.duality_gap(weights, correlation, residual, lam)
+  gap = certificate.duality_gap(weights, correlation, residual, penalty)
+  if curvature is None:
+    return gap
+  other = certificate.corrected_gap(weights, correlation, penalty, curvature)
+  return jnp.minimum(gap, other)
+
+
+def _leave_lam(problem, state, gap, point, *, tol, max_epochs):
+  """Stores what is certified, and sets out for the next penalty."""
+  weights = point[0]
+  num_lams = problem.lams.shape[1]
+  index = state.lam_index
+  live = index < num_lams
   tired = state.num_steps + 1 >= max_epochs
   leave = live & ((gap <= 0.5 * tol * problem.variance) | tired)
   column = jnp.arange(num_lams)[None] == index[:, None]
@@ -200,22 +239,24 @@ def _leave_lam(problem, state, lam, point, *, tol, max_epochs):
   return state, leave
 
 
-def _epoch(sweep, problem, state, *, tol, max_epochs):
+def _epoch(sweep, problem, state, *, tol, curvature, max_epochs):
   """One sweep of all targets, then each goes on or leaves its penalty."""
-  lam = lam_at(problem.lams, state.lam_index)
-  point = sweep(state.point, lam, state.rate)
-  objective = _objective(problem, lam, point)
-  # The margin is above the rounding of float32 products.
-  rose = ~(objective <= state.objective + 1e-6 * problem.variance)
+  penalty = problem.penalty(state.lam_index)
+  point = sweep(state.point, penalty, state.rate)
+  objective = _objective(problem, penalty, point)
+  # The margin is above the rounding of float32 products, or of sums.
+  margin = 1e-6 if objective.dtype == jnp.float64 else 1e-5
+  rose = ~(objective <= state.objective + margin * problem.variance)
+  gap = _gap(problem, penalty, point, curvature)
   state, leave = _leave_lam(
-      problem, state, lam, point, tol=tol, max_epochs=max_epochs
+      problem, state, gap, point, tol=tol, max_epochs=max_epochs
   )
   history, point, jumped = extrapolation.update(
       state.history,
       state.point,
       leave,
-      functools.partial(_objective, problem, lam),
-      lam,
+      functools.partial(_objective, problem, penalty),
+      penalty,
   )
   return state._replace(
       point=point,
@@ -233,24 +274,33 @@ def follow(
     tol: jax.Array,
     limit: jax.Array,
     max_epochs: int,
+    curvature: certificate.Curvature | None = None,
 ) -> State:
   """Sweeps until at most `limit` targets of the tile are unfinished.
 
   Args:
-    sweep: `(point, lam, rate) -> point`, a descent step on all targets at
-      penalties lam `[tile]`, its steps shortened by rate `[tile]`.
+    sweep: `(point, penalty, rate) -> point`, a descent step on all targets at
+      their penalties, its steps shortened by rate `[tile]`.
     problem: of the tile.
     state: from `init`, `merge` or an earlier call.
     tol: relative gap at which a target goes on to its next penalty.
     limit: number of targets that may be left.
     max_epochs: sweeps after which a target goes on from a penalty anyway.
+    curvature: of the Gram matrix, to certify by corrected dual points as well;
+      None for the residual alone.
 
   Returns:
     The state.
   """
+  tol = jnp.asarray(tol, problem.variance.dtype)
   num_lams = problem.lams.shape[1]
   unfinished = lambda state: jnp.sum(state.lam_index < num_lams) > limit
   epoch = functools.partial(
-      _epoch, sweep, problem, tol=tol, max_epochs=max_epochs
+      _epoch,
+      sweep,
+      problem,
+      tol=tol,
+      curvature=curvature,
+      max_epochs=max_epochs,
   )
   return jax.lax.while_loop(unfinished, epoch, state)

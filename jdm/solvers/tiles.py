@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdm.solvers import certificate
 from jdm.solvers import homotopy
 from jdm.solvers import precision
 
@@ -60,11 +61,16 @@ class Plan:
     cross: `[num_targets, num_train]`.
     variance: `[num_targets]`.
     lams: `[num_targets, num_lams]`.
+    factor: `[num_targets, num_train]`, of `penalties.Penalty`, or None.
+    ridges: `[num_targets, num_lams]`, beside each of lams, or None.
+    positive: of `penalties.Penalty`.
     validation: or None.
     keep: 'best' or 'all'.
     tol: relative gap.
     aim: relative gap of the running state: a little less.
     dtype: of the weights.
+    state: dtype of the running state.
+    curvature: to certify by corrected dual points as well, or None.
     tile: targets at once on a device.
     depth: of the Anderson acceleration.
     max_epochs: for each penalty.
@@ -73,11 +79,16 @@ class Plan:
   cross: np.ndarray
   variance: np.ndarray
   lams: np.ndarray
+  factor: np.ndarray | None
+  ridges: np.ndarray | None
+  positive: bool
   validation: Validation | None
   keep: str
   tol: float
   aim: float
   dtype: str
+  state: str
+  curvature: certificate.Curvature | None
   tile: int
   depth: int
   max_epochs: int
@@ -161,11 +172,23 @@ _init = jax.jit(homotopy.init, static_argnames=('depth', 'dtype'))
 def _load(plan: Plan, route: Route, shared, targets):
   """Problem and first state of some targets; the rest of the tile is empty."""
   rows, point = route.load(shared, targets, plan.tile)
+  point = jax.tree.map(lambda array: array.astype(plan.state), point)
+
+  def put(array):
+    return jnp.asarray(pad_rows(array, targets, plan.tile), plan.state)
+
+  factor = None
+  if plan.factor is not None:
+    # Empty rows have factor 1, which no formula divides by 0.
+    factor = put(plan.factor).at[len(targets) :].set(1)
   problem = homotopy.Problem(
-      cross=jnp.asarray(pad_rows(plan.cross, targets, plan.tile)),
-      variance=jnp.asarray(pad_rows(plan.variance, targets, plan.tile)),
-      lams=jnp.asarray(pad_rows(plan.lams, targets, plan.tile)),
+      cross=put(plan.cross),
+      variance=put(plan.variance),
+      lams=put(plan.lams),
+      factor=factor,
       rows=rows,
+      ridges=None if plan.ridges is None else put(plan.ridges),
+      positive=plan.positive,
   )
   return problem, _init(problem, point, depth=plan.depth, dtype=plan.dtype)
 
@@ -193,7 +216,8 @@ def _collect(plan: Plan, found: Found, state, targets, rows, val_masks):
         plan.validation, plan.tile, state.path, done, rows, val_masks
     )
   if plan.keep == 'all':
-    found.weights[done] = np.asarray(state.path)[rows]
+    for row, target in zip(rows, done):  # Whole rows: copied once.
+      np.copyto(found.weights[target], np.asarray(state.path)[row])
     return
   kept = np.zeros(plan.tile, np.int32)
   if plan.validation is not None:
@@ -246,6 +270,7 @@ class _Worker:
         state,
         plan.aim,
         limit,
+        plan.curvature,
         max_epochs=plan.max_epochs,
     )
     live = np.asarray(state.lam_index) < plan.lams.shape[1]

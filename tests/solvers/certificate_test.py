@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdm.solvers import certificate
+from jdm.solvers import moments as moments_lib
+from jdm.solvers import penalties
 from jdm.solvers import precision
 from tests import planted
 from tests.solvers import oracle
@@ -23,6 +25,74 @@ class CertificateTest(parameterized.TestCase):
       )
       np.testing.assert_allclose(gaps[j], gap, rtol=1e-9, atol=1e-13)
 
+  @parameterized.product(alpha=(0.2, 0.5), balanced=(True, False))
+  def test_corrected_dual_points_bound_the_excess(self, alpha, balanced):
+    generator = np.random.default_rng(3)
+    masks = planted.fixed_size_masks(generator, 240, 40, alpha)
+    if not balanced:
+      masks = generator.random(masks.shape) < alpha
+    outcomes = masks @ generator.laplace(size=(40, 4)) + generator.normal(
+        size=(240, 4)
+    )
+    moments = moments_lib.of(masks, outcomes)
+    lam = np.array([0.3, 0.2, 0.1, 0.05])
+    half = moments.variance() / 2
+    for size in (0, 1e-3, 1e-2):
+      for j in range(4):
+        best, bias = oracle.lasso(masks, outcomes[:, j], lam[j])
+        noise = size * generator.normal(size=40) * (best != 0)
+        weights = np.tile((best + noise)[:, None], 4)
+        gaps = {
+            name: certificate.from_moments(
+                moments, weights, lam, dual_point=name
+            )[j]
+            * half[j]
+            for name in certificate.DUAL_POINTS
+        }
+        pair = masks, outcomes[:, j]
+        bias = np.mean(outcomes[:, j] - masks @ weights[:, j])
+        least = oracle.objective(*pair, *oracle.lasso(*pair, lam[j]), lam[j])
+        excess = oracle.objective(*pair, weights[:, j], bias, lam[j]) - least
+        self.assertLessEqual(excess, gaps['corrected'] + 1e-12)
+        self.assertLessEqual(gaps['corrected'], gaps['residual'])
+        if size == 1e-3:  # Second order where the other is first.
+          self.assertLess(gaps['corrected'], 0.1 * gaps['residual'])
+          self.assertLess(gaps['corrected'], 20 * excess + 1e-9)
+
+  @parameterized.parameters(0.1, 0.5)
+  def test_curvature_is_a_lower_bound(self, alpha):
+    generator = np.random.default_rng(0)
+    masks = planted.fixed_size_masks(generator, 400, 50, alpha)
+    moments = moments_lib.of(masks, np.zeros((400, 1)))
+    found = certificate.curvature(moments.gram(), 400)
+    second = np.linalg.eigvalsh(moments.gram())[1]
+    self.assertTrue(found.balanced)
+    self.assertBetween(found.smallest, 0.3 * second, second)
+    # A copied example, or no more models than examples: none.
+    twins = moments_lib.of(np.hstack([masks, masks[:, :1]]), np.zeros((400, 1)))
+    self.assertIsNone(certificate.curvature(twins.gram(), 400))
+    few = moments_lib.of(masks[:40], np.zeros((40, 1)))
+    self.assertIsNone(certificate.curvature(few.gram(), 40))
+
+  def test_the_running_bound_is_above_the_exact_corrected_gap(self):
+    problem = planted.sparse_linear(2)
+    moments = problem.moments
+    lam, weights = np.full(5, 0.05), problem.weights * 0.9
+    exact = certificate.from_moments(
+        moments, weights, lam, dual_point='corrected'
+    )
+    with precision.float64():
+      correlation = (moments.centred_cross() - moments.gram() @ weights).T
+      bound = np.asarray(
+          certificate.corrected_gap(
+              jnp.asarray(weights.T),
+              jnp.asarray(correlation),
+              penalties.of(jnp.asarray(lam)),
+              certificate.curvature(moments.gram(), moments.num_models),
+          )
+      )
+    self.assertTrue((exact <= bound / (moments.variance() / 2)).all())
+
   def test_takes_whole_paths(self):
     moments = planted.sparse_linear(0).moments
     weights = np.random.default_rng(1).normal(size=(3, 60, 5))
@@ -40,14 +110,18 @@ class CertificateTest(parameterized.TestCase):
       weights = jnp.array([[1.25], [0.0]])
       correlation = cross - weights
       residual = 4 - jnp.sum(weights * (cross + correlation), axis=1)
-      gap = certificate.duality_gap(weights, correlation, residual, lam)
+      gap = certificate.duality_gap(
+          weights, correlation, residual, penalties.of(lam)
+      )
       np.testing.assert_allclose(gap, 0, atol=1e-15)
       generator = np.random.default_rng(0)
       for _ in range(20):
         weights = jnp.asarray(generator.normal(size=(2, 1)))
         correlation = cross - weights
         residual = 4 - jnp.sum(weights * (cross + correlation), axis=1)
-        gap = certificate.duality_gap(weights, correlation, residual, lam)
+        gap = certificate.duality_gap(
+            weights, correlation, residual, penalties.of(lam)
+        )
         self.assertTrue((gap > 0).all())
 
   def test_nothing_cancels_in_float32(self):
@@ -55,7 +129,9 @@ class CertificateTest(parameterized.TestCase):
     weights = jnp.array([[0.5 + 1e-4]])
     correlation = cross - weights
     residual = 1e6 - jnp.sum(weights * (cross + correlation), axis=1)
-    gap = certificate.duality_gap(weights, correlation, residual, lam)
+    gap = certificate.duality_gap(
+        weights, correlation, residual, penalties.of(lam)
+    )
     # lam |w| - w g with g = lam - 1e-4; P - D would be lost next to 1e6.
     np.testing.assert_allclose(gap, 0.5e-4, rtol=1e-3)
 

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdm.solvers import extrapolation
+from jdm.solvers import penalties
 from jdm.solvers import precision
 
 
@@ -13,6 +14,7 @@ def _run(depth, num_steps):
   curvature = jnp.asarray(generator.uniform(0.05, 1, size=(2, 4)))
   start = jnp.asarray(generator.normal(size=(2, 4)))
   objective = lambda point: 0.5 * jnp.sum(curvature * point[0] ** 2, axis=1)
+  penalty = penalties.of(jnp.zeros(2))
   point = start, -curvature * start
   history = extrapolation.init(point, depth)
   update = jax.jit(extrapolation.update, static_argnums=3)
@@ -21,9 +23,7 @@ def _run(depth, num_steps):
     weights = point[0] - curvature * point[0]
     point = weights, -curvature * weights
     restart = jnp.full(2, step == 0)
-    history, point, jumped = update(
-        history, point, restart, objective, jnp.zeros(2)
-    )
+    history, point, jumped = update(history, point, restart, objective, penalty)
     jumps += int(jumped.sum())
     values.append(np.asarray(objective(point)))
     # What is affine in the weights stays so.
@@ -46,15 +46,16 @@ class ExtrapolationTest(absltest.TestCase):
     point = jnp.ones((2, 3)), jnp.zeros((2, 3))
     history = extrapolation.init(point, 2)
     objective = lambda point: jnp.sum(point[0] ** 2, axis=1)
+    penalty = penalties.of(jnp.zeros(2))
     for _ in range(6):
       history, point, _ = extrapolation.update(
-          history, point, jnp.zeros(2, bool), objective, jnp.zeros(2)
+          history, point, jnp.zeros(2, bool), objective, penalty
       )
     np.testing.assert_array_equal(point[0], 1)
 
   def test_a_direction_without_curvature_is_followed_to_its_end(self):
     # |w1| + |w2| along w1 + 2 w2 = const: equal steps, until w1 is zero.
-    lam = jnp.ones(1)
+    penalty = penalties.of(jnp.ones(1))
     objective = lambda point: jnp.sum(jnp.abs(point[0]), axis=1)
     step = jnp.array([[-0.02, 0.01]])
     with precision.float64():
@@ -64,7 +65,7 @@ class ExtrapolationTest(absltest.TestCase):
         point = point[0] + step, point[1]
         restart = jnp.full(1, number == 0)
         history, point, jumped = extrapolation.update(
-            history, point, restart, objective, lam
+            history, point, restart, objective, penalty
         )
         if jumped.any():
           break

@@ -1,3 +1,5 @@
+import dataclasses
+
 from absl.testing import absltest
 import jax
 import jax.numpy as jnp
@@ -20,9 +22,9 @@ def _tile(seed, num_targets=3):
 
 
 def _follow(problem, state, **options):
-  def sweep(point, lam, rate):
+  def sweep(point, penalty, rate):
     del rate
-    weights = jnp.maximum(problem.cross - lam[:, None], 0)
+    weights = penalty.shrink(problem.cross, jnp.ones((1, 1)))
     del point
     return weights, problem.cross - weights
 
@@ -47,7 +49,7 @@ class HomotopyTest(absltest.TestCase):
   def test_gives_up_after_max_epochs_but_stores_what_it_has(self):
     with precision.float64():
       problem, state = _tile(0)
-      still = lambda point, lam, rate: point
+      still = lambda point, penalty, rate: point
       state = homotopy.follow(
           still, problem, state, tol=1e-9, limit=0, max_epochs=4
       )
@@ -59,7 +61,9 @@ class HomotopyTest(absltest.TestCase):
   def test_constant_outcomes_are_finished_from_the_start(self):
     with precision.float64():
       problem, _ = _tile(0)
-      problem = problem._replace(variance=problem.variance.at[1].set(0))
+      problem = dataclasses.replace(
+          problem, variance=problem.variance.at[1].set(0)
+      )
       point = jnp.zeros_like(problem.cross), problem.cross
       state = homotopy.init(problem, point, depth=0, dtype='float64')
       state = _follow(problem, state)
@@ -85,7 +89,7 @@ class HomotopyTest(absltest.TestCase):
     with precision.float64():
       problem, state = _tile(0)
 
-      def worse(point, lam, rate):
+      def worse(point, penalty, rate):
         weights = point[0] - 1.0
         return weights, problem.cross - weights
 

@@ -11,6 +11,19 @@ def lasso(masks, outcome, lam):
   return model.coef_, model.intercept_
 
 
+def elastic_net(masks, outcome, lam, factor, l1_ratio, positive):
+  """Weights of one target, by scikit-learn; factor is that of the l1 part.
+
+  Columns are scaled to stand for factors, so that a factor other than 1 needs
+  l1_ratio 1.
+  """
+  model = linear_model.ElasticNet(
+      alpha=lam, l1_ratio=l1_ratio, positive=positive, tol=1e-13, max_iter=10**6
+  )
+  model.fit(masks / factor[None], outcome.astype(np.float64))
+  return model.coef_ / factor
+
+
 def objective(masks, outcome, weights, bias, lam):
   """1/(2m) ||y - X w - b||^2 + lam ||w||_1, in float64."""
   weights = np.asarray(weights, np.float64)

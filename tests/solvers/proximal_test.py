@@ -3,6 +3,7 @@ from absl.testing import parameterized
 import jax.numpy as jnp
 import numpy as np
 
+from jdm.solvers import penalties
 from jdm.solvers import precision
 from jdm.solvers import proximal
 from tests import planted
@@ -14,12 +15,6 @@ def _objective(gram, cross, weights, lam):
 
 
 class ProximalTest(parameterized.TestCase):
-
-  def test_soft_threshold_is_exactly_zero_within(self):
-    values = jnp.array([-2.0, -0.3, 0.0, 0.3, 2.0])
-    shrunk = proximal.soft_threshold(values, jnp.array(0.3))
-    np.testing.assert_allclose(shrunk, [-1.7, 0, 0, 0, 1.7], rtol=1e-6)
-    np.testing.assert_array_equal(shrunk[1:4], 0)
 
   @parameterized.parameters(1, 5, 40)
   def test_step_is_below_two_over_the_largest_eigenvalue(self, size):
@@ -40,8 +35,8 @@ class ProximalTest(parameterized.TestCase):
     np.testing.assert_array_equal(order, [1, 3, 4, 0, 2])
     self.assertEqual(num_blocks, 2)
 
-  @parameterized.parameters('float32', 'float64')
-  def test_a_sweep_descends_and_keeps_correlations_true(self, dtype):
+  @parameterized.product(dtype=('float32', 'float64'), copies=(False, True))
+  def test_a_sweep_descends_and_keeps_correlations_true(self, dtype, copies):
     problem = planted.sparse_linear(0)
     gram = problem.moments.gram()
     cross = problem.moments.centred_cross().T
@@ -51,9 +46,9 @@ class ProximalTest(parameterized.TestCase):
       last = _objective(gram, cross, np.zeros((5, 60)), lam)
       for _ in range(10):
         point = proximal.gram_sweep(
-            jnp.asarray(gram, dtype),
+            proximal.prepare(jnp.asarray(gram, dtype), 7, copies=copies),
             point,
-            jnp.asarray(lam),
+            penalties.of(jnp.asarray(lam)),
             jnp.ones(5),
             block=7,
         )
