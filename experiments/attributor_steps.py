@@ -115,6 +115,8 @@ def _rows(name, case, chosen, checks) -> list[dict[str, Any]]:
     if not own.applies(setting):
       continue
     budgets = setting.few if own.reads_models else setting.budgets
+    if not own.is_chosen:  # The same models, or none, at each.
+      budgets = budgets[:1]
     for budget in budgets:
       found = _found(case, method, budget)
       row = {
@@ -161,7 +163,7 @@ def _found(case: cases.Case, method: str, num_models: int) -> dict[str, Any]:
         'cpu_seconds': training + seconds,
         'cost_over_training': (
             seconds / (best.num_models * case.seconds_a_model)
-            if best.num_models
+            if best.num_models and own.reads_models
             else float('nan')
         ),
         'top_overlap': best.overlap,

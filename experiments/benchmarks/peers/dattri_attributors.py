@@ -126,7 +126,7 @@ def _has(name):
 def log_odds(logits, labels):
   """The soft margin: log odds of the right class."""
   own = torch.gather(logits, -1, labels[..., None])[..., 0]
-  mask = functional.one_hot(labels, logits.shape[-1]).bool()
+  mask = torch.arange(logits.shape[-1]) == labels[..., None]
   return own - torch.logsumexp(logits.masked_fill(mask, -torch.inf), -1)
 
 
