@@ -21,6 +21,7 @@ from jdm.training import exact
 from jdm.training import sgd
 
 OUTCOME = 'soft_margin'
+PLANTS = ('mislabels', 'duplicates')
 VAL_SHARE = 5  # A fifth of the trained models is for validation.
 
 
@@ -231,6 +232,21 @@ class Case:
     stores = workdir_lib.collect_heldout(self.folder, self.pool, num, 2)
     return workdir_lib.read_heldout(stores, OUTCOME, num)
 
+  @functools.cached_property
+  def planted(self) -> dict[str, 'Case']:
+    """The same pool on data with planted answers, by what is planted."""
+    folder = os.path.dirname(self.folder)
+    return {
+        plant: Case(
+            self.setting,
+            os.path.join(folder, f'{plant}_seed_{self.seed}'),
+            self.alpha,
+            self.seed,
+            plant,
+        )
+        for plant in PLANTS
+    }
+
   def budget(self, num_models: int) -> 'Budget':
     """What a method gets that may train so many models."""
     return Budget(self, num_models)
@@ -274,13 +290,13 @@ class Budget:
     some = slice(0, self.num_models - self.num_val)
     return self.case.with_checkpoints.take(some)
 
-  def of_two(self) -> 'Budget':
+  def of_two(self, *, checkpoints: bool = False) -> 'Budget':
     """The same with two models to read: compiles what all of them need."""
     other = Budget(self.case, self.num_models)
     other.__dict__['trained'] = self.trained.take(slice(0, 2))
-    if self.case.setting.epochs:
-      checkpoints = self.with_checkpoints.take(slice(0, 2))
-      other.__dict__['with_checkpoints'] = checkpoints
+    if checkpoints:
+      some = self.with_checkpoints.take(slice(0, 2))
+      other.__dict__['with_checkpoints'] = some
     return other
 
 

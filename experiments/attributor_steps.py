@@ -6,7 +6,7 @@ WORKDIR/SETTING/PLANT_seed_S/     the same with planted answers
 WORKDIR/attributors_SETTING.json, .csv, .md, .png
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import glob
 import json
 import os
@@ -30,7 +30,7 @@ from jdm.reports import tables
 
 _DENSE = ('linear', 'mlp')
 _SIZES = (10, 20, 40, 80)  # Examples removed.
-_PLANTS = {'mislabels': 'mislabel_auc', 'duplicates': 'leakage_auc'}
+_PLANTS = dict(zip(cases.PLANTS, ('mislabel_auc', 'leakage_auc')))
 _COLUMNS = (
     'method',
     'alpha',
@@ -59,6 +59,7 @@ def run(
     chosen: Sequence[str] | None = None,
     shrink: int = 1,
     peers: bool = False,
+    checks: bool = True,
 ) -> list[dict[str, Any]]:
   """Fills the tables of some settings and returns all rows.
 
@@ -70,6 +71,7 @@ def run(
     shrink: divides all numbers of models.
     peers: writes what `benchmarks/peers/dattri_attributors.py` reads into the
       folder of each setting's first pool (of dense layers).
+    checks: retrains and plants, at the largest budget of each first pool.
 
   Raises:
     ValueError: on unknown names or numbers out of range.
@@ -89,7 +91,7 @@ def run(
     for case in _cases(os.path.join(workdir, name), setting, num_seeds):
       if peers and case.seed == 0 and setting.recipe['model'] in _DENSE:
         export_peers(case)
-      rows += _rows(name, case, chosen or list(methods.METHODS))
+      rows += _rows(name, case, chosen or list(methods.METHODS), checks)
       _write(workdir, name, setting, rows)
     every += rows
   binary.write_json(os.path.join(workdir, 'attributors.json'), {'rows': every})
@@ -104,15 +106,17 @@ def _cases(folder, setting, num_seeds) -> Iterator[cases.Case]:
       yield cases.Case(setting, path, alpha, seed)
 
 
-def _rows(name, case, chosen) -> list[dict[str, Any]]:
+def _rows(name, case, chosen, checks) -> list[dict[str, Any]]:
   """One row for each method and budget of one pool."""
   setting, rows = case.setting, []
-  is_first = case.alpha == setting.alphas[0] and case.seed == 0
+  is_first = case.alpha == setting.alphas[0] and case.seed == 0 and checks
   for method in chosen:
     own = methods.METHODS[method]
     if not own.applies(setting):
       continue
     budgets = setting.few if own.reads_models else setting.budgets
+    if not own.is_chosen:  # The same models, or none, at each.
+      budgets = budgets[:1]
     for budget in budgets:
       found = _found(case, method, budget)
       row = {
@@ -120,11 +124,14 @@ def _rows(name, case, chosen) -> list[dict[str, Any]]:
           'method': method,
           'alpha': case.alpha,
           'seed': case.seed,
-          **_scored(case, found['values']),
+          **_scored(case, found['values'], f'{method}_{budget}'),
           **found['row'],
       }
       if is_first and budget == max(budgets):
-        row |= _checked(case, method, found['values'], setting)
+        row |= _kept(
+            os.path.join(case.folder, f'{method}_{budget}_checks.json'),
+            lambda m=method, v=found['values']: _checked(case, m, v, setting),
+        )
       rows.append(row)
   for path in sorted(glob.glob(os.path.join(case.folder, 'peer_*.npz'))):
     rows.append({'setting': name, **_peer(case, path)})
@@ -138,7 +145,10 @@ def _found(case: cases.Case, method: str, num_models: int) -> dict[str, Any]:
     own = methods.METHODS[method]
     budget = case.budget(num_models)
     if own.reads_models:
-      own.find(budget.of_two())  # Training and compiling are no part of it.
+      needs = method == 'tracin'
+      own.find(
+          budget.of_two(checkpoints=needs)
+      )  # Training and compiling are no part of it.
     candidates, seconds = cases.timed(lambda: own.find(budget))
     best = methods.choose(budget, candidates)
     used = best.num_models
@@ -153,7 +163,7 @@ def _found(case: cases.Case, method: str, num_models: int) -> dict[str, Any]:
         'cpu_seconds': training + seconds,
         'cost_over_training': (
             seconds / (best.num_models * case.seconds_a_model)
-            if best.num_models
+            if best.num_models and own.reads_models
             else float('nan')
         ),
         'top_overlap': best.overlap,
@@ -169,20 +179,36 @@ def _found(case: cases.Case, method: str, num_models: int) -> dict[str, Any]:
     return {'row': row, 'values': file['values']}
 
 
-def _scored(case: cases.Case, values: np.ndarray) -> dict[str, Any]:
+def _kept(path: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+  """A result file, made if it is not there."""
+  if not os.path.exists(path):
+    binary.write_json(path, make())
+  found = cases.read_json(path)
+  del found['made_by']
+  return found
+
+
+def _scored(case: cases.Case, values: np.ndarray, name: str) -> dict[str, Any]:
   """LDS on held-out models, beside what noise leaves possible."""
   masks, outcomes, ids = case.heldout
-  predictions = masks.astype(np.float32) @ values
-  found = metrics.lds(predictions, outcomes[0])
-  ceiling = metrics.noise_ceiling(outcomes[0], outcomes[1])
-  return {
-      'lds': found.value,
-      'lds_interval': list(found.interval),
-      'noise_ceiling': ceiling.value,
-      'noise_ceiling_interval': list(ceiling.interval),
-      'share_of_ceiling': found.value / max(ceiling.value, 1e-9),
-      'num_heldout': len(ids),
-  }
+
+  def of_noise():
+    ceiling = metrics.noise_ceiling(outcomes[0], outcomes[1])
+    return {
+        'noise_ceiling': ceiling.value,
+        'noise_ceiling_interval': list(ceiling.interval),
+        'num_heldout': len(ids),
+    }
+
+  def of_scores():
+    found = metrics.lds(masks.astype(np.float32) @ values, outcomes[0])
+    return {'lds': found.value, 'lds_interval': list(found.interval)}
+
+  path = os.path.join(case.folder, f'{name}_lds.json')
+  row = _kept(path, of_scores)
+  row |= _kept(os.path.join(case.folder, 'noise_ceiling.json'), of_noise)
+  row['share_of_ceiling'] = row['lds'] / max(row['noise_ceiling'], 1e-9)
+  return row
 
 
 def export_peers(case: cases.Case) -> str:
@@ -196,7 +222,7 @@ def export_peers(case: cases.Case) -> str:
   for number, name in enumerate(names):
     for part in ('kernel', 'bias'):
       arrays[f'{part}_{number}'] = np.stack([t[name][part] for t in trees])
-  about = {'num_models': budget.num_models}
+  about = {'budget': budget.num_models}
   path = os.path.join(case.folder, 'peers.npz')
   np.savez(
       path,
@@ -218,20 +244,20 @@ def export_peers(case: cases.Case) -> str:
 def _peer(case: cases.Case, path: str) -> dict[str, Any]:
   """A row of scores that another package computed; see benchmarks/peers."""
   about = cases.read_json(path.replace('.npz', '.json'))
-  budget = case.budget(about['num_models'])
+  budget = case.budget(about['budget'])
   with np.load(path) as file:
     found = [
         methods.Candidate(values=file[name], options=options)
         for name, options in about['candidates'].items()
     ]
   best = methods.choose(budget, found)
-  used = about['num_models'] - (0 if len(found) > 1 else budget.num_val)
+  used = about['num_read'] + (budget.num_val if len(found) > 1 else 0)
   training = used * case.seconds_a_model
   return {
       'method': about['method'],
       'alpha': case.alpha,
       'seed': case.seed,
-      **_scored(case, best.values),
+      **_scored(case, best.values, f'peer_{about["method"]}'),
       'num_models': used,
       'gradients': about['gradients'],
       'training_cpu_seconds': training,
@@ -305,10 +331,7 @@ def _loo(case: cases.Case, replicates: int) -> np.ndarray:
 def _planted(case: cases.Case, method: str, plant: str) -> float:
   """Area under the ROC curve for planted mislabels or duplicates."""
   setting, own = case.setting, methods.METHODS[method]
-  folder = os.path.join(
-      os.path.dirname(case.folder), f'{plant}_seed_{case.seed}'
-  )
-  other = cases.Case(setting, folder, case.alpha, case.seed, plant)
+  other = case.planted[plant]
   budget = max(setting.few) if own.reads_models else setting.num_plants
   values = _found(other, method, min(budget, setting.num_plants))['values']
   planted: Any = other.pool.dataset.planted  # pyrefly: ignore
@@ -323,6 +346,8 @@ def _planted(case: cases.Case, method: str, plant: str) -> float:
 
 def _write(workdir, name, setting, rows) -> None:
   """The table of one setting."""
+  if not rows:
+    return
   path = os.path.join(workdir, f'attributors_{name}')
   recipe = {**setting.recipe, 'alphas': setting.alphas}
   recipe['training'] = repr(recipe.get('training', 'as of the model'))

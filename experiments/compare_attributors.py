@@ -40,6 +40,9 @@ _SHRINK = flags.DEFINE_integer('shrink', 1, 'Divides all numbers of models.')
 _EXPORT = flags.DEFINE_bool(
     'export_peers', False, 'Writes what peers read, into the folders of pools.'
 )
+_CHECKS = flags.DEFINE_bool(
+    'checks', True, 'Retrains and plants, too, at the largest budgets.'
+)
 
 
 def main(workdir: str) -> None:
@@ -51,6 +54,7 @@ def main(workdir: str) -> None:
       chosen=_METHODS.value,
       shrink=_SHRINK.value,
       peers=_EXPORT.value,
+      checks=_CHECKS.value,
   )
   for row in rows:
     title = f'{row["method"]}, {row["num_models"]} models'

@@ -57,8 +57,9 @@ class CompareTest(parameterized.TestCase):
       self.assertEqual(row['num_heldout'], 12)
       for name in ('mislabel_auc', 'leakage_auc'):
         self.assertBetween(row[name], 0, 1)
-      for name in ('counterfactual_spearman', 'loo_correlation'):
-        self.assertBetween(row[name], -1, 1)
+      self.assertBetween(row['loo_correlation'], -1, 1)
+      # Of two removals that may leave a class empty.
+      self.assertIn('counterfactual_spearman', row)
     by_name = {row['method']: row for row in rows}
     # A fifth of each budget chooses, and is paid for where it does.
     self.assertEqual(by_name['ridge']['num_models'], 30)
@@ -92,7 +93,8 @@ class CompareTest(parameterized.TestCase):
     np.savez(f'{pool}/peer_other.npz', a=-good, b=good)
     values = {
         'method': 'other',
-        'num_models': about['num_models'],
+        'budget': about['budget'],
+        'num_read': 4,
         'cpu_seconds': 1.0,
         'gradients': 5,
         'candidates': {'a': {'reg': 1}, 'b': {'reg': 2}},
@@ -107,7 +109,7 @@ class CompareTest(parameterized.TestCase):
     choose.assert_called_once()  # Nothing of our own is done again.
     own, other = again
     self.assertEqual(other['method'], 'other')
-    self.assertEqual(other['num_models'], 15)
+    self.assertEqual(other['num_models'], 4 + 3)
     self.assertEqual(abs(other['lds']), abs(own['lds']))
 
   def test_validation_chooses(self):
@@ -125,11 +127,6 @@ class CompareTest(parameterized.TestCase):
 
   def test_informed_is_a_row_where_there_is_such_a_regressor(self):
     folder = self.create_tempdir().full_path
-    self.assertEmpty(
-        [m for m in self._run(folder, chosen=['informed'])]
-        if 'informed' not in regressors.REGRESSORS
-        else []
-    )
     seen = {}
 
     def fit(masks, outcomes, prior, *, num_val):
@@ -137,7 +134,7 @@ class CompareTest(parameterized.TestCase):
       return ridge.fit(masks, outcomes, num_val=num_val)
 
     with mock.patch.dict(regressors.REGRESSORS, informed=fit):
-      (row,) = self._run(folder, chosen=['informed'])
+      (row,) = self._run(folder, chosen=['informed'], checks=False)
     self.assertEqual(row['num_models'], 30)
     self.assertEqual(seen['masks'].shape, (18, 60))  # 12 made the prior.
     self.assertEqual(seen['prior'].shape, (60, 6))
