@@ -13,7 +13,7 @@ from jdm import datamodels as datamodels_lib
 from jdm import regressors
 from jdm import store as store_lib
 from jdm.solvers import moments as moments_lib
-from jdm.solvers import path as path_lib
+from jdm.solvers import options as options_lib
 
 # What of a recipe tells which pool the datamodels are of.
 _NOTED = ('fingerprint', 'dataset', 'model', 'seed')
@@ -186,7 +186,7 @@ def estimate(problem: Problem) -> Estimate:
   """
   num_models, num_train = problem.masks.shape
   num_targets = problem.outcomes.shape[1]
-  devices, tile = path_lib.Options().spread(num_targets)
+  devices, tile = options_lib.Options().spread(num_targets)
   count = min(num_targets, max(16, tile // 6))
   largest = _LARGEST_SLICE.get(problem.regressor, _LARGEST_CLOSED_FORM)
   share = min(1.0, (largest / (num_models * num_train**2)) ** (1 / 3))

@@ -5,6 +5,11 @@ dense          second moments of columns of real numbers
 centred        what solvers read of either
 folds          K-fold cross-validation by subtracting moments
 path           LASSO paths of all targets from the moments
+options        how paths are followed, and the checks of it
+plans          what is to be solved, quickly or accurately
+stages         both stages of a fit; LassoPath
+gram_route     sweeps on the Gram matrix of a device
+gram_blocks    the Gram matrix in blocks of rows
 direct         the same from the masks: few models, or rows left out by target
 penalties      the grid of each target
 tiles          targets spread over tiles and devices; the choice by validation

@@ -25,6 +25,9 @@ class Statistics(Protocol):
   def gram(self) -> np.ndarray:
     """Xc'Xc / m, `[num_train, num_train]`."""
 
+  def gram_rows(self, rows: slice) -> np.ndarray:
+    """Some rows of it, `[len(rows), num_train]`."""
+
   def centred_cross(self) -> np.ndarray:
     """Xc'yc / m, `[num_train, num_targets]`."""
 
@@ -66,6 +69,10 @@ class Centred:
   def gram(self) -> np.ndarray:
     """Xc'Xc / m, `[num_train, num_train]`."""
     return self.second
+
+  def gram_rows(self, rows: slice) -> np.ndarray:
+    """Some rows of it, `[len(rows), num_train]`."""
+    return self.second[rows]
 
   def centred_cross(self) -> np.ndarray:
     """Xc'yc / m, `[num_train, num_targets]`."""

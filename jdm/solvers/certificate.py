@@ -25,7 +25,7 @@ With subsets of one size G 1 = 0, whatever else they are; then d must sum to 0,
 which the room between correlations and u allows as a rule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import functools
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdm.solvers import centred
+from jdm.solvers import gram_blocks
 from jdm.solvers import penalties
 from jdm.solvers import precision
 
@@ -64,39 +65,72 @@ NO_CURVATURE = Curvature(np.zeros(()), np.array(False))
 @jax.jit
 def _is_definite(gram: jax.Array, shift: jax.Array) -> jax.Array:
   """Whether gram - shift * I is positive definite."""
-  diagonal = jnp.eye(len(gram), dtype=gram.dtype)
-  return jnp.isfinite(jnp.linalg.cholesky(gram - shift * diagonal)).all()
+  size = len(gram)
+  diagonal = jnp.arange(size)
+  lowered = gram.at[diagonal, diagonal].add(-shift)
+  # Any NaN spreads to the last entry of the diagonal.
+  return jnp.isfinite(jnp.diagonal(jnp.linalg.cholesky(lowered))).all()
 
 
-def _balance(gram: np.ndarray) -> tuple[np.ndarray, bool]:
+def _level(moments: centred.Statistics) -> tuple[float, bool]:
+  """Mean of the diagonal of the Gram matrix; whether G 1 = 0."""
+  size = moments.num_train
+  diagonal, largest = np.zeros(size), 0.0
+  for rows in gram_blocks.blocks(size):
+    block = moments.gram_rows(rows)
+    diagonal[rows] = np.diagonal(block, offset=rows.start)
+    largest = max(largest, float(np.abs(block.sum(axis=1)).max()))
+  level = float(np.mean(diagonal))
+  return level, largest <= _BALANCED * size * level
+
+
+def _lifted(
+    moments: centred.Statistics, dtype: str, level: float, balanced: bool
+) -> np.ndarray:
   """The matrix with the direction of ones lifted, where it has no curvature."""
-  size, level = len(gram), float(np.mean(np.diagonal(gram)))
-  balanced = bool(np.abs(gram.sum(axis=1)).max() <= _BALANCED * size * level)
-  return (gram + level / size if balanced else gram), balanced
+  lifted = np.empty((moments.num_train, moments.num_train), dtype)
+  lift = level / moments.num_train if balanced else 0.0
+  for rows in gram_blocks.blocks(moments.num_train):
+    lifted[rows] = moments.gram_rows(rows) + lift
+  return lifted
 
 
-def curvature(gram: np.ndarray, num_models: int) -> Curvature | None:
+def first_bound(
+    moments: centred.Statistics, level: float
+) -> tuple[float, float]:
+  """A guess at the smallest eigenvalue, and what is too small to tell from 0.
+
+  The guess is the edge of the spectrum of subsets drawn at random,
+  a(1-a) (1 - sqrt(n/m))^2.
+  """
+  share = moments.num_train / moments.num_models
+  edge = (1 - np.sqrt(share)) ** 2 if share < 1 else 0.0
+  return _MARGIN * level * edge, _NARROW_FLOOR * level
+
+
+def curvature(moments: centred.Statistics) -> Curvature | None:
   """Finds a lower bound of the Gram matrix by Cholesky factorizations.
 
-  The first bound tried is the edge of the spectrum of subsets drawn at random,
-  a(1-a) (1 - sqrt(n/m))^2; then halves of it.
+  The bounds tried are the edge of the spectrum of subsets drawn at random, and
+  halves of it.
 
   Args:
-    gram: float64 `[num_train, num_train]`, centred.
-    num_models: that it is an average of.
+    moments: of the models.
 
   Returns:
     The bound, or None if the matrix is (nearly) singular, as with no more
     models than examples.
   """
-  size, level = len(gram), float(np.mean(np.diagonal(gram)))
-  if num_models <= size or not level > 0:
+  if moments.num_models <= moments.num_train:
     return None
-  lifted, balanced = _balance(gram)
-  bound = _MARGIN * level * (1 - np.sqrt(size / num_models)) ** 2
-  rows = jnp.asarray(lifted, jnp.float32)
+  level, balanced = _level(moments)
+  if not level > 0:
+    return None
+  bound, floor = first_bound(moments, level)
+  if bound <= floor:
+    return None
+  rows = jnp.asarray(_lifted(moments, 'float32', level, balanced))
   for _ in range(_HALVINGS):
-    floor = _NARROW_FLOOR * level
     if bound <= floor:
       return None
     if _is_definite(rows, jnp.float32(bound + 0.1 * floor)):
@@ -203,17 +237,19 @@ def corrected_gap(
 
 
 @jax.jit
-def _residual_gap(gram, cross, variance, weights, penalty):
+def _residual_gap(product, cross, variance, weights, penalty):
   """Gaps of a tile of targets, recomputed from the statistics."""
-  correlation = cross - weights @ gram
+  correlation = cross - product
   residual = variance - jnp.sum(weights * (cross + correlation), axis=1)
   return duality_gap(weights, correlation, residual, penalty)
 
 
 @jax.jit
-def _corrected_gap(gram, factor, balanced, cross, variance, weights, penalty):
+def _corrected_gap(
+    gram, factor, balanced, product, cross, variance, weights, penalty
+):
   """The same by corrected dual points, made feasible whatever the rounding."""
-  correlation = cross - weights @ gram
+  correlation = cross - product
   residual = variance - jnp.sum(weights * (cross + correlation), axis=1)
   lack, stuck = _lack(weights, correlation, penalty, balanced)
   solve = functools.partial(jax.scipy.linalg.cho_solve, (factor, True))
@@ -242,32 +278,34 @@ def relative(gap: np.ndarray, variance: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _ridge_gap(gram, bound, cross, variance, weights, penalty):
-  """The better of both points where a ridge adds to the curvature."""
-  correlation = cross - weights @ gram
-  other = corrected_gap(weights, correlation, penalty, bound)
-  own = _residual_gap(gram, cross, variance, weights, penalty)
+def _bounded_gap(bound, product, cross, variance, weights, penalty):
+  """The better of both points, the corrected one bounded by the curvature."""
+  other = corrected_gap(weights, cross - product, penalty, bound)
+  own = _residual_gap(product, cross, variance, weights, penalty)
   return jnp.minimum(other, own)
 
 
 def _gap_function(
-    gram: jax.Array, num_models: int, dual_point: str, l1_ratio: float
+    moments: centred.Statistics, dual_point: str, l1_ratio: float
 ) -> Callable[..., jax.Array]:
-  """`(cross, variance, weights, penalty) -> gaps` of a tile, float64."""
-  from_residual = functools.partial(_residual_gap, gram)
+  """`(product, cross, variance, weights, penalty) -> gaps` of a tile, float64."""
   if dual_point == 'residual':
-    return from_residual
-  if l1_ratio < 1:
-    bound = curvature(np.asarray(gram), num_models) or NO_CURVATURE
-    return functools.partial(_ridge_gap, gram, bound)
-  lifted, balanced = _balance(np.asarray(gram))
+    return _residual_gap
+  if l1_ratio < 1 or moments.num_train > gram_blocks.WHOLE_TRAIN:
+    bound = curvature(moments)
+    if bound is None and l1_ratio == 1:
+      return _residual_gap
+    return functools.partial(_bounded_gap, bound or NO_CURVATURE)
+  level, balanced = _level(moments)
+  lifted = _lifted(moments, 'float64', level, balanced)
   factor = jnp.linalg.cholesky(jnp.asarray(lifted))
   if not jnp.isfinite(factor).all():
-    return from_residual
+    return _residual_gap
+  gram = jnp.asarray(moments.gram())
 
   def best(*args):
     corrected = _corrected_gap(gram, factor, balanced, *args)
-    return jnp.minimum(corrected, from_residual(*args))
+    return jnp.minimum(corrected, _residual_gap(*args))
 
   return best
 
@@ -291,8 +329,9 @@ def from_moments(
     weights: `[..., num_train, num_targets]`, as they are handed out.
     lam: `[..., num_targets]`, the penalty of each.
     dual_point: 'residual', the scaled residual; or 'corrected', the better of
-      it and of the corrected point, made feasible in float64. With a ridge the
-      latter's gap is bounded by the curvature of both.
+      it and of the corrected point, made feasible in float64. With a ridge, or
+      a Gram matrix too large for a whole float64 copy, the latter's gap is
+      bounded by the curvature.
     factor: `[num_train, num_targets]`, multiplies lam; None for 1.
     l1_ratio: share of lam that is l1; the rest is ridge / 2.
     positive: whether the weights were not to be negative.
@@ -308,19 +347,47 @@ def from_moments(
   weights = weights.reshape(-1, num_train, num_targets)
   lams = np.asarray(lam, np.float64).reshape(-1, num_targets)
   gaps = np.zeros(lams.shape)
+  times = gram_blocks.Product(moments, device)
   with precision.float64(), jax.default_device(device):
     put = functools.partial(jnp.asarray, dtype=jnp.float64)
-    find = _gap_function(
-        put(moments.gram()), moments.num_models, dual_point, l1_ratio
-    )
-    for start in range(0, num_targets, tile):
-      part = slice(start, start + tile)
-      rows = put(cross[:, part].T), put(variance[part])
+    find = _gap_function(moments, dual_point, l1_ratio)
+    for index, whole, part, products in _products(times, weights, tile):
       factors = None if factor is None else put(factor[:, part].T)
-      for index in range(len(lams)):
-        penalty = penalties.of(
-            put(lams[index, part]), factors, l1_ratio, positive
-        )
-        gap = find(*rows, put(weights[index][:, part].T), penalty)
-        gaps[index, part] = np.asarray(gap)
+      penalty = penalties.of(
+          put(lams[index, part]), factors, l1_ratio, positive
+      )
+      gap = find(
+          put(products),
+          put(cross[:, part].T),
+          put(variance[part]),
+          put(whole[:, part].T),
+          penalty,
+      )
+      gaps[index, part] = np.asarray(gap)
   return relative(gaps, variance[None]).reshape(np.shape(lam))
+
+
+def _products(
+    times: gram_blocks.Product, weights: np.ndarray, tile: int
+) -> Iterator[tuple[int, np.ndarray, slice, np.ndarray]]:
+  """Products of all weights with the Gram matrix, a tile at a time.
+
+  Args:
+    times: with the Gram matrix.
+    weights: `[num_lams, num_train, num_targets]`.
+    tile: targets at once.
+
+  Yields:
+    The index of the penalty and its weights, targets, and products
+    `[len(targets), num_train]`.
+  """
+  num_targets = weights.shape[2]
+  group = max(times.rows_at_once, tile)
+  for index, whole in enumerate(weights):
+    for first in range(0, num_targets, group):
+      last = min(first + group, num_targets)
+      products = times(whole[:, first:last].T)
+      for start in range(first, last, tile):
+        part = slice(start, min(start + tile, last))
+        own = products[start - first : part.stop - first]
+        yield index, whole, part, own

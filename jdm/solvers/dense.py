@@ -247,16 +247,20 @@ class DenseMoments:
     """Mean outcome, float64 `[num_targets]`; 0 without an intercept."""
     return self.shift + self._means()[1]
 
-  def gram(self) -> np.ndarray:
-    """Centred Gram matrix Xc'Xc / m, float64 `[num_train, num_train]`."""
+  def gram_rows(self, rows: slice) -> np.ndarray:
+    """Rows of the centred Gram matrix, float64 `[len(rows), num_train]`."""
     mean, _, total = self._means()
-    gram = self.products / total
-    square = np.diagonal(gram).copy()
-    gram -= mean[:, None] * mean[None]
-    flat = _flat(np.diagonal(gram), square)
-    gram[flat] = 0
+    gram = self.products[rows] / total
+    gram -= mean[rows][:, None] * mean[None]
+    square = np.diagonal(self.products) / total
+    flat = _flat(square - mean * mean, square)
+    gram[flat[rows]] = 0
     gram[:, flat] = 0
     return gram
+
+  def gram(self) -> np.ndarray:
+    """Centred Gram matrix Xc'Xc / m, float64 `[num_train, num_train]`."""
+    return self.gram_rows(slice(None))
 
   def centred_cross(self) -> np.ndarray:
     """Centred product Xc'yc / m, float64 `[num_train, num_targets]`."""

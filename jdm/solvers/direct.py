@@ -21,10 +21,12 @@ import numpy as np
 from jdm.solvers import certificate
 from jdm.solvers import homotopy
 from jdm.solvers import moments as moments_lib
-from jdm.solvers import path as path_lib
+from jdm.solvers import options as options_lib
 from jdm.solvers import penalties
+from jdm.solvers import plans
 from jdm.solvers import precision
 from jdm.solvers import proximal
+from jdm.solvers import stages
 from jdm.solvers import tiles
 
 _NUM_SWEEPS = 3  # For each product with all masks that certifies.
@@ -195,7 +197,7 @@ class _Rows:
     for start in range(0, num_targets, _TILE):
       yield np.arange(start, min(start + _TILE, num_targets))
 
-  def summary(self, device: jax.Device) -> path_lib.Summary:
+  def summary(self, device: jax.Device) -> plans.Summary:
     """Means, variances and products with the masks."""
     num_train, num_targets = self.masks.shape[1], self.outcomes.shape[1]
     cross, mean_masks = np.zeros((2, num_targets, num_train))
@@ -212,7 +214,7 @@ class _Rows:
         variance[targets] = (rows**2).sum(axis=1) / count
         mean_outcome[targets] = mean
         num_models = min(num_models, int(count.min()))
-    return path_lib.Summary(
+    return plans.Summary(
         cross=cross.T,
         variance=variance,
         mean_masks=mean_masks,
@@ -313,7 +315,7 @@ def lasso_path(
     *,
     own_ids: Any = None,
     **options: Any,
-) -> path_lib.LassoPath:
+) -> stages.LassoPath:
   """Solves the LASSO of every target along its path, from the masks.
 
   The problem, its options and its results are those of `path.lasso_path`; a
@@ -340,8 +342,8 @@ def lasso_path(
         f' {masks.shape} and outcomes of shape {outcomes.shape}.'
     )
   shape = masks.shape[1], outcomes.shape[1]
-  factor = path_lib.check_factor(options.pop('factor', None), shape)
-  settings = path_lib.Options(factor=factor, **options)
+  factor = options_lib.check_factor(options.pop('factor', None), shape)
+  settings = options_lib.Options(factor=factor, **options)
   counted = None
   if own_ids is not None:
     own_ids = check_own_ids(own_ids, masks.shape[1], outcomes.shape[1])
@@ -360,10 +362,8 @@ def lasso_path(
         scale=scale,
         start=start,
         narrow=narrow,
-        block=path_lib.block_size(settings, masks.shape[1]),
+        block=options_lib.block_size(settings, masks.shape[1]),
     )
 
   certify = functools.partial(rows.certify, summary.variance, device, settings)
-  return path_lib.follow(
-      summary, settings, make_route, certify, counted=counted
-  )
+  return stages.follow(summary, settings, make_route, certify, counted=counted)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from jdm.solvers import centred
+from jdm.solvers import options as options_lib
 from jdm.solvers import path as path_lib
 from jdm.solvers import penalties
 
@@ -249,7 +250,7 @@ def cross_validate(
     }
     if 'factor' in kind:
       shape = everything.cross.shape
-      kind['factor'] = path_lib.check_factor(kind['factor'], shape)
+      kind['factor'] = options_lib.check_factor(kind['factor'], shape)
     largest = penalties.largest(everything.cross, everything.spread, **kind)
     lams = penalties.grid(largest, num_lams=num_lams, min_ratio=min_ratio)
   else:

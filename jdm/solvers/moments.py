@@ -17,33 +17,72 @@ import numpy as np
 from jdm.solvers import precision
 
 _WORD_BITS = 32
-_COUNT_ROWS = (
-    128  # Rows of the counts at a time: an accumulator fits the cache.
-)
-_CHUNK_BYTES = 2**26  # Of masks as float64.
+_SIDE = 256  # Of the tiles that pairs are counted in.
+_STRIP = 128  # Rows of a tile at a time: their counts stay in the cache.
+_TILES = 256  # Counted in one call.
+_CHUNK_BYTES = 2**28  # Of masks as float64.
+_WORDS_BYTES = 2**28  # Of packed masks that are counted at once.
+_GRAM_ROWS = 1024  # Of the Gram matrix, computed at a time.
 
 
 @jax.jit
-def _count_pairs(words: jax.Array) -> jax.Array:
-  """Counts of common bits of all pairs of columns; words [num_words, n] u32."""
+def _count_tiles(blocks: jax.Array, pairs: jax.Array) -> jax.Array:
+  """Counts of common bits of pairs of columns.
+
+  Args:
+    blocks: uint32 `[num_blocks, num_words, side]`, the columns.
+    pairs: int32 `[num_tiles, 2]`, pairs of blocks.
+
+  Returns:
+    int32 `[num_tiles, side, side]`.
+  """
+  side = blocks.shape[2]
+  strip = _STRIP if side % _STRIP == 0 else side
+
+  def count(pair):
+    left, right = blocks[pair[0]], blocks[pair[1]]
+    strips = left.reshape(len(left), side // strip, strip).swapaxes(0, 1)
+
+    def count_strip(words):
+      # One word after the other, all columns side by side: ten times faster
+      # than a reduction over the words of each pair.
+      def add_word(k, counts):
+        both = words[k][:, None] & right[k][None]
+        return counts + jax.lax.population_count(both).astype(jnp.int32)
+
+      zero = jnp.zeros((strip, side), jnp.int32)
+      return jax.lax.fori_loop(0, len(words), add_word, zero)
+
+    return jax.lax.map(count_strip, strips).reshape(side, side)
+
+  return jax.lax.map(count, pairs)
+
+
+def _add_pairs(counts: np.ndarray, words: np.ndarray) -> None:
+  """Adds the counts of common bits of all pairs of columns, in place.
+
+  Args:
+    counts: int32 `[n, n]`; one triangle is counted, the other mirrored.
+    words: uint32 `[num_words, n]`.
+  """
   num_words, num_train = words.shape
-  height = min(_COUNT_ROWS, num_train)
-  num_blocks = -(-num_train // height)
-  padded = jnp.pad(words, ((0, 0), (0, num_blocks * height - num_train)))
-  blocks = padded.reshape(num_words, num_blocks, height).swapaxes(0, 1)
-
-  def count_block(block):
-    # One word after the other, all columns side by side: ten times faster
-    # than a reduction over the words of each pair.
-    def add_word(k, counts):
-      both = block[k][:, None] & words[k][None]
-      return counts + jax.lax.population_count(both).astype(jnp.int32)
-
-    zero = jnp.zeros((height, num_train), jnp.int32)
-    return jax.lax.fori_loop(0, num_words, add_word, zero)
-
-  counts = jax.lax.map(count_block, blocks)
-  return counts.reshape(num_blocks * height, num_train)[:num_train]
+  side = min(_SIDE, num_train)
+  num_blocks = -(-num_train // side)
+  padded = np.pad(words, ((0, 0), (0, num_blocks * side - num_train)))
+  blocks = padded.reshape(num_words, num_blocks, side).swapaxes(0, 1)
+  blocks = jnp.asarray(np.ascontiguousarray(blocks))
+  pairs = np.stack(np.triu_indices(num_blocks), axis=1).astype(np.int32)
+  step = min(_TILES, len(pairs))
+  for start in range(0, len(pairs), step):
+    some = pairs[start : start + step]
+    missing = step - len(some)  # The last pair again: one compiled shape.
+    tiles = _count_tiles(blocks, np.pad(some, ((0, missing), (0, 0)), 'edge'))
+    for (row, column), tile in zip(some * side, np.asarray(tiles)):
+      here, there = slice(row, row + side), slice(column, column + side)
+      tile = tile[: num_train - row, : num_train - column]
+      counts[here, there] += tile
+      if row != column:
+        counts[there, here] += tile.T
 
 
 @jax.jit
@@ -109,6 +148,13 @@ def _chunk_size(num_models: int, num_train: int) -> int:
   """Rows at a time: bounded memory, whole words, few compiled shapes."""
   rows = min(max(_CHUNK_BYTES // (8 * num_train), 256), 8192, num_models)
   return -(-rows // _WORD_BITS) * _WORD_BITS
+
+
+def _chunks_counted(num_chunks: int, chunk: int, num_train: int) -> int:
+  """Chunks whose pairs are counted at once: evenly, within bounded memory."""
+  most = max(_WORDS_BYTES * 8 // (chunk * num_train), 1)
+  num_groups = -(-num_chunks // most)
+  return -(-num_chunks // num_groups)
 
 
 @jax.tree_util.register_dataclass
@@ -199,26 +245,39 @@ class Moments:
 
   def _add_rows(self, masks, outcomes, shift) -> 'Moments':
     """Adds checked rows around a shift."""
-    sums = self
+    fresh = not self.num_models  # Large zeros need not be copied.
+    counts = np.zeros_like(self.counts) if fresh else self.counts.copy()
+    cross, total = self.cross.copy(), self.outcome_sum.copy()
+    square = self.outcome_square.copy()
     chunk = _chunk_size(len(outcomes), self.num_train)
-    for start in range(0, len(outcomes), chunk):
+    starts = range(0, len(outcomes), chunk)
+    group = _chunks_counted(len(starts), chunk, self.num_train)
+    num_words = chunk // _WORD_BITS
+    words = np.zeros((group * num_words, self.num_train), np.uint32)
+    for index, start in enumerate(starts):
       rows = slice(start, start + chunk)
       part = _take(masks, rows)
       values = outcomes[rows].astype(np.float64) - shift[None]
       missing = chunk - len(part)  # Rows of zeros add nothing.
       part = np.pad(part, ((0, missing), (0, 0)))
       with precision.float64():
-        counts = _count_pairs(_pack_words(part))
-        cross = _cross(part, np.pad(values, ((0, missing), (0, 0))))
-      sums = Moments(
-          counts=sums.counts + np.asarray(counts),
-          cross=sums.cross + np.asarray(cross),
-          outcome_sum=sums.outcome_sum + values.sum(0),
-          outcome_square=sums.outcome_square + (values**2).sum(0),
-          shift=shift,
-          num_models=sums.num_models + len(values),
-      )
-    return sums
+        some = _cross(part, np.pad(values, ((0, missing), (0, 0))))
+      cross += np.asarray(some)
+      total += values.sum(0)
+      square += (values**2).sum(0)
+      place = index % group * num_words
+      words[place : place + num_words] = _pack_words(part)
+      if index % group == group - 1 or start == starts[-1]:
+        words[place + num_words :] = 0
+        _add_pairs(counts, words)
+    return Moments(
+        counts=counts,
+        cross=cross,
+        outcome_sum=total,
+        outcome_square=square,
+        shift=shift,
+        num_models=self.num_models + len(outcomes),
+    )
 
   def shifted(self, shift: np.ndarray) -> 'Moments':
     """Expresses the same models around another shift `[num_targets]`."""
@@ -285,11 +344,19 @@ class Moments:
     """Mean outcome, float64 `[num_targets]`."""
     return self.shift + self.outcome_sum / max(self.num_models, 1)
 
+  def gram_rows(self, rows: slice) -> np.ndarray:
+    """Rows of the centred Gram matrix, float64 `[len(rows), num_train]`."""
+    mean = self.mean_mask()
+    gram = self.counts[rows] / max(self.num_models, 1)
+    gram -= mean[rows][:, None] * mean[None]
+    return gram
+
   def gram(self) -> np.ndarray:
     """Centred Gram matrix Xc'Xc / m, float64 `[num_train, num_train]`."""
-    mean = self.mean_mask()
-    gram = self.counts / max(self.num_models, 1)
-    gram -= mean[:, None] * mean[None]
+    gram = np.empty(self.counts.shape)
+    for start in range(0, self.num_train, _GRAM_ROWS):
+      rows = slice(start, start + _GRAM_ROWS)
+      gram[rows] = self.gram_rows(rows)
     return gram
 
   def centred_cross(self) -> np.ndarray:

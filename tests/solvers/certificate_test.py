@@ -1,9 +1,12 @@
+from unittest import mock
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import jax.numpy as jnp
 import numpy as np
 
 from jdm.solvers import certificate
+from jdm.solvers import gram_blocks
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import penalties
 from jdm.solvers import precision
@@ -64,15 +67,15 @@ class CertificateTest(parameterized.TestCase):
     generator = np.random.default_rng(0)
     masks = planted.fixed_size_masks(generator, 400, 50, alpha)
     moments = moments_lib.of(masks, np.zeros((400, 1)))
-    found = certificate.curvature(moments.gram(), 400)
+    found = certificate.curvature(moments)
     second = np.linalg.eigvalsh(moments.gram())[1]
     self.assertTrue(found.balanced)
     self.assertBetween(found.smallest, 0.3 * second, second)
     # A copied example, or no more models than examples: none.
     twins = moments_lib.of(np.hstack([masks, masks[:, :1]]), np.zeros((400, 1)))
-    self.assertIsNone(certificate.curvature(twins.gram(), 400))
+    self.assertIsNone(certificate.curvature(twins))
     few = moments_lib.of(masks[:40], np.zeros((40, 1)))
-    self.assertIsNone(certificate.curvature(few.gram(), 40))
+    self.assertIsNone(certificate.curvature(few))
 
   def test_the_running_bound_is_above_the_exact_corrected_gap(self):
     problem = planted.sparse_linear(2)
@@ -88,10 +91,32 @@ class CertificateTest(parameterized.TestCase):
               jnp.asarray(weights.T),
               jnp.asarray(correlation),
               penalties.of(jnp.asarray(lam)),
-              certificate.curvature(moments.gram(), moments.num_models),
+              certificate.curvature(moments),
           )
       )
     self.assertTrue((exact <= bound / (moments.variance() / 2)).all())
+
+  @parameterized.product(
+      dual_point=certificate.DUAL_POINTS, l1_ratio=(0.5, 1.0)
+  )
+  def test_blocks_of_rows_certify_the_same(self, dual_point, l1_ratio):
+    problem = planted.sparse_linear(4, num_targets=7)
+    lam, weights = np.full((2, 7), 0.05), np.stack([problem.weights] * 2) * 0.9
+    options = {'dual_point': dual_point, 'l1_ratio': l1_ratio, 'tile': 3}
+    args = problem.moments, weights, lam
+    whole = certificate.from_moments(*args, **options)
+    with mock.patch.multiple(
+        gram_blocks, WHOLE_TRAIN=10, _BLOCK_BYTES=8 * 60 * 13
+    ):
+      parts = certificate.from_moments(*args, **options)
+      found = certificate.curvature(problem.moments)
+    # A bound by the curvature stands for the corrected point itself.
+    if dual_point == 'corrected' and l1_ratio == 1:
+      self.assertTrue((parts >= whole * (1 - 1e-9)).all())
+    else:
+      np.testing.assert_allclose(parts, whole, rtol=1e-9)
+    other = certificate.curvature(problem.moments)
+    np.testing.assert_array_equal(found.smallest, other.smallest)
 
   def test_takes_whole_paths(self):
     moments = planted.sparse_linear(0).moments

@@ -1,6 +1,7 @@
 import pathlib
 import tempfile
 from typing import NamedTuple
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
@@ -31,7 +32,9 @@ def assert_close(actual, expected):
 
 class MomentsTest(parameterized.TestCase):
 
-  @parameterized.parameters((1, 1), (31, 7), (300, 130), (1000, 259))
+  @parameterized.parameters(
+      (1, 1), (31, 7), (300, 130), (1000, 259), (40, 256), (40, 800)
+  )
   def test_counts_equal_the_integer_product(self, num_models, num_train):
     masks = np.random.default_rng(0).random((num_models, num_train)) < 0.3
     counts = moments_lib.of(masks, np.ones((num_models, 1))).counts
@@ -83,12 +86,26 @@ class MomentsTest(parameterized.TestCase):
   def test_small_chunks_are_bounded_and_add_up(self):
     problem = planted.sparse_linear(1, num_models=1000)
     whole = problem.moments
-    default = moments_lib._CHUNK_BYTES
-    try:
-      moments_lib._CHUNK_BYTES = 1  # The least chunk: 256 rows.
+    # The least chunk is 256 rows; two, or one, are counted at once.
+    for words_bytes in (2 * 256 * 60 // 8, 1):
+      with mock.patch.multiple(
+          moments_lib, _CHUNK_BYTES=1, _WORDS_BYTES=words_bytes
+      ):
+        assert_close(problem.moments, whole)
+
+  def test_few_tiles_at_a_time_count_the_same(self):
+    problem = planted.sparse_linear(1, num_train=600, num_models=100)
+    whole = problem.moments
+    with mock.patch.object(moments_lib, '_TILES', 4):
       assert_close(problem.moments, whole)
-    finally:
-      moments_lib._CHUNK_BYTES = default
+    again = whole.add(problem.masks, problem.outcomes)
+    np.testing.assert_array_equal(again.counts, 2 * whole.counts)
+
+  def test_rows_of_the_gram_are_those_of_the_whole(self):
+    moments = planted.sparse_linear(0).moments
+    with mock.patch.object(moments_lib, '_GRAM_ROWS', 7):
+      gram = moments.gram()
+    np.testing.assert_array_equal(gram[20:50], moments.gram_rows(slice(20, 50)))
 
   def test_add_and_subtract_are_exact_in_integers(self):
     first = planted.sparse_linear(2, num_models=150)
