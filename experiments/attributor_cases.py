@@ -44,6 +44,7 @@ class Setting:
     loo_replicates: trainings without one example, of each; 0 for none.
     epochs: of the checkpoints of TracIn.
     metagradients: models that are differentiated; 0 leaves the method out.
+    num_prior: models whose gradients an informed regression reads at most.
   """
 
   recipe: Mapping[str, Any]
@@ -58,6 +59,7 @@ class Setting:
   loo_replicates: int = 0
   epochs: tuple[int, ...] = (2, 4, 6, 8, 10)
   metagradients: int = 0
+  num_prior: int = 100
 
 
 _FASHION = {
@@ -72,8 +74,8 @@ _MLP = sgd.Config(epochs=10, learning_rate=0.1, weight_decay=5e-4)
 SETTINGS: dict[str, Setting] = {
     'digits_linear': Setting(
         recipe={'dataset': 'digits', 'model': 'linear'},
-        budgets=(100, 500, 2000),
-        few=(25, 50),
+        budgets=(50, 100, 500, 2000),
+        few=(25, 50, 100),
         num_plants=500,
         removals=20,
     ),
@@ -83,8 +85,8 @@ SETTINGS: dict[str, Setting] = {
             'model': 'mlp',
             'model_options': {'hidden': [64]},
         },
-        budgets=(100, 500, 2000),
-        few=(25, 50),
+        budgets=(50, 100, 500, 2000),
+        few=(25, 50, 100),
         num_plants=500,
         removals=20,
         replicates=8,
@@ -96,8 +98,8 @@ SETTINGS: dict[str, Setting] = {
             'model': 'mlp',
             'model_options': {'hidden': [32]},
         },
-        budgets=(100, 500, 2000),
-        few=(25, 50),
+        budgets=(50, 100, 500, 2000),
+        few=(25, 50, 100),
         removals=20,
         replicates=8,
     ),
@@ -107,8 +109,9 @@ SETTINGS: dict[str, Setting] = {
             'dataset_options': {'num_train': 5000, 'num_test': 300},
             'model': 'cnn',
         },
-        budgets=(100, 500, 1000),
-        few=(25,),
+        budgets=(50, 100, 500, 1000),
+        few=(25, 50),
+        num_prior=25,
         alphas=(0.5,),
         num_heldout=500,
         epochs=(3, 6, 10),
@@ -220,7 +223,8 @@ class Case:
     return self._rebuilt(epochs=self.setting.epochs)
 
   def _rebuilt(self, **options: Any) -> trained_lib.Trained:
-    rows = self.rows(min(max(self.setting.few), self.num_models))
+    most = max(*self.setting.few, self.setting.num_prior)
+    rows = self.rows(min(most, self.num_models))
     return rebuild.rebuild(
         self.store, rows, outcome=OUTCOME, pool=self.pool, **options
     )
@@ -283,6 +287,12 @@ class Budget:
   def trained(self) -> trained_lib.Trained:
     """The models themselves, but those for validation."""
     return self.case.trained.take(slice(0, self.num_models - self.num_val))
+
+  @functools.cached_property
+  def read_by_priors(self) -> trained_lib.Trained:
+    """Models whose gradients an informed regression reads."""
+    most = min(self.num_models, self.case.setting.num_prior)
+    return self.case.trained.take(slice(0, most))
 
   @functools.cached_property
   def with_checkpoints(self) -> trained_lib.Trained:

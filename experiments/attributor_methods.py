@@ -18,6 +18,7 @@ from experiments import attributor_cases as cases
 from jdm import attributors
 from jdm import metrics
 from jdm import regressors
+from jdm.attributors import cross_fit
 from jdm.attributors import influence
 from jdm.attributors import knn
 from jdm.attributors import metagradient
@@ -25,10 +26,12 @@ from jdm.attributors import representation
 from jdm.attributors import scores as scores_lib
 from jdm.attributors import tracin
 from jdm.attributors import trak
+from jdm.regressors import informed as informed_lib
+from jdm.solvers import folds
 
 _DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 NUM_TOP = 10
-_NUM_PRIOR = 20  # Models of the prior, at most half of those to fit.
+_NUM_FOLDS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,13 +62,15 @@ class Method:
     find: from a budget to candidates.
     reads_models: whether it reads models, and gets the small budgets.
     applies: whether a setting has what it needs.
-    is_chosen: whether validation models choose among candidates, and count.
+    is_chosen: whether anything is chosen among candidates or budgets.
+    has_val: whether validation models of their own choose, and count.
   """
 
   find: Callable[[cases.Budget], Sequence[Candidate]]
   reads_models: bool = True
   applies: Callable[[cases.Setting], bool] = lambda setting: True
   is_chosen: bool = True
+  has_val: bool = True
 
 
 def choose(budget: cases.Budget, found: Sequence[Candidate]) -> Candidate:
@@ -219,38 +224,38 @@ def _knn(budget: cases.Budget) -> list[Candidate]:
 
 
 def informed(budget: cases.Budget) -> list[Candidate]:
-  """A regression that starts from influence.
+  """A regression that starts from influence; all models fit, score and count.
 
-  The models of the prior are no rows of the regression, whose outcomes they
-  would have made; they count all the same. The damping of the prior and
-  whatever the regressor chooses are chosen on the validation models.
+  Whatever is chosen is chosen by cross-validation, where a fold is scored by
+  influence in which its models have no part.
   """
-  num_prior = min(_NUM_PRIOR, (budget.num_models - budget.num_val) // 2)
-  some = budget.trained.take(slice(0, num_prior))
-  found = [
-      Candidate(values=one.values, gradients=one.gradients, options=one.options)
-      for one in influence.path(some, dampings=_DAMPINGS)
-  ]
-  prior = choose(budget, found)
-  fitted = regressors.get('informed')(
-      budget.masks[num_prior:],
-      budget.outcomes[num_prior:],
-      prior.values,
-      num_val=budget.num_val,
+  models = budget.read_by_priors
+  num_folds = min(_NUM_FOLDS, budget.num_models // 2)
+  found = cross_fit.scores(
+      lambda some: influence.path(some, dampings=_DAMPINGS),
+      models,
+      folds.assign(models.num_models, num_folds),
+      num_folds,
+  )
+  fitted = informed_lib.fit(
+      budget.masks,
+      budget.outcomes,
+      [
+          informed_lib.Prior(
+              values=one.scores.values, without_fold=one.without_fold
+          )
+          for one in found
+      ],
+      num_folds=num_folds,
   )
   return [
       Candidate(
           values=np.asarray(fitted.weights),
-          options={**prior.options, 'num_prior': num_prior},
-          gradients=prior.gradients,
-          num_models=budget.num_models - budget.num_val,
+          options={'num_prior': models.num_models, 'num_folds': num_folds},
+          gradients=found[0].scores.gradients,
+          num_models=budget.num_models,
       )
   ]
-
-
-def _has_informed(setting: cases.Setting) -> bool:
-  del setting
-  return 'informed' in regressors.REGRESSORS
 
 
 def _has_epochs(setting: cases.Setting) -> bool:
@@ -269,7 +274,7 @@ METHODS: dict[str, Method] = {
     'lasso': _regressor('lasso', tol=1e-3),
     'ridge': _regressor('ridge'),
     'difference_of_means': _regressor('difference_of_means'),
-    'informed': Method(informed, reads_models=False, applies=_has_informed),
+    'informed': Method(informed, reads_models=False, has_val=False),
     'influence': Method(_influence),
     'influence_logits': Method(
         _influence_logits, applies=lambda s: s.recipe['model'] == 'linear'

@@ -152,7 +152,8 @@ def _found(case: cases.Case, method: str, num_models: int) -> dict[str, Any]:
     candidates, seconds = cases.timed(lambda: own.find(budget))
     best = methods.choose(budget, candidates)
     used = best.num_models
-    if own.is_chosen and (len(candidates) > 1 or not own.reads_models):
+    chooses = len(candidates) > 1 or not own.reads_models
+    if own.is_chosen and own.has_val and chooses:
       used += budget.num_val
     training = used * case.seconds_a_model
     row = {

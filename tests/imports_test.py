@@ -125,9 +125,19 @@ _SHELVES = {
     'outcomes': (outcomes.OUTCOMES, set()),
     'attributors': (
         attributors.ATTRIBUTORS,
-        {'gradients', 'over_models', 'rebuild', 'scores', 'trained'},
+        {
+            'cross_fit',
+            'gradients',
+            'over_models',
+            'rebuild',
+            'scores',
+            'trained',
+        },
     ),
-    'regressors': (regressors.REGRESSORS, {'distributed', 'observations'}),
+    'regressors': (
+        regressors.REGRESSORS | regressors.WITH_PRIOR,
+        {'distributed', 'observations'},
+    ),
 }
 
 
