@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments import attributor_cases as cases
+from experiments import priors
 from jdm import attributors
 from jdm import metrics
 from jdm import regressors
@@ -29,9 +30,7 @@ from jdm.attributors import trak
 from jdm.regressors import informed as informed_lib
 from jdm.solvers import folds
 
-_DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 NUM_TOP = 10
-_NUM_FOLDS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,7 +139,8 @@ def _regressor(name: str, **options: Any) -> Method:
 
 def _influence(budget: cases.Budget) -> list[Candidate]:
   return _in_halves(
-      budget.trained, lambda some: influence.path(some, dampings=_DAMPINGS)
+      budget.trained,
+      lambda some: influence.path(some, dampings=priors.DAMPINGS),
   )
 
 
@@ -148,7 +148,7 @@ def _influence_logits(budget: cases.Budget) -> list[Candidate]:
   return _in_halves(
       budget.trained,
       lambda some: influence.path(
-          some, dampings=(1e-4, 1e-3, *_DAMPINGS), curvature='logits'
+          some, dampings=(1e-4, 1e-3, *priors.DAMPINGS), curvature='logits'
       ),
   )
 
@@ -156,7 +156,9 @@ def _influence_logits(budget: cases.Budget) -> list[Candidate]:
 def _influence_all(budget: cases.Budget) -> list[Candidate]:
   return _in_halves(
       budget.trained,
-      lambda some: influence.path(some, dampings=_DAMPINGS, own_subset=False),
+      lambda some: influence.path(
+          some, dampings=priors.DAMPINGS, own_subset=False
+      ),
   )
 
 
@@ -168,7 +170,7 @@ def _trak(curvature: str) -> Callable[[cases.Budget], list[Candidate]]:
           budget.trained,
           lambda some, own=own_subset: trak.path(
               some,
-              dampings=_DAMPINGS,
+              dampings=priors.DAMPINGS,
               curvature=curvature,
               own_subset=own,
           ),
@@ -230,9 +232,9 @@ def informed(budget: cases.Budget) -> list[Candidate]:
   influence in which its models have no part.
   """
   models = budget.read_by_priors
-  num_folds = min(_NUM_FOLDS, budget.num_models // 2)
+  num_folds = min(priors.NUM_FOLDS, budget.num_models // 2)
   found = cross_fit.scores(
-      lambda some: influence.path(some, dampings=_DAMPINGS),
+      priors.FROM_MODELS['influence'],
       models,
       folds.assign(models.num_models, num_folds),
       num_folds,
