@@ -9,6 +9,8 @@ options        how paths are followed, and the checks of it
 plans          what is to be solved, quickly or accurately
 stages         both stages of a fit; LassoPath
 gram_route     sweeps on the Gram matrix of a device
+sharded        the same, on a matrix that several devices share
+memory         what a fit takes, and what does not fit
 gram_blocks    the Gram matrix in blocks of rows
 direct         the same from the masks: few models, or rows left out by target
 penalties      the grid of each target

@@ -245,7 +245,7 @@ class _Rows:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _MasksRoute:
+class _MasksRoute(tiles.OneDevice):
   """Sweeps on the masks."""
 
   rows: _Rows

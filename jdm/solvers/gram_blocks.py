@@ -18,9 +18,14 @@ _BLOCK_BYTES = 2**28  # Of a block of rows in float64.
 _TILE = 256  # Rows of weights at once on the device.
 
 
+def block_rows(num_train: int) -> int:
+  """How many rows are computed at once."""
+  return max(1, min(num_train, _BLOCK_BYTES // (8 * num_train)))
+
+
 def blocks(num_train: int) -> Iterator[slice]:
   """Rows that are computed at once."""
-  step = max(1, min(num_train, _BLOCK_BYTES // (8 * num_train)))
+  step = block_rows(num_train)
   for start in range(0, num_train, step):
     yield slice(start, min(start + step, num_train))
 

@@ -12,7 +12,7 @@ from jdm.solvers import tiles
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GramRoute:
+class GramRoute(tiles.OneDevice):
   """Sweeps on the Gram matrix.
 
   Attributes:

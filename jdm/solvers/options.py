@@ -36,6 +36,9 @@ class Options:
   block: int | None = None
   max_epochs: int = 5000
   devices: Sequence[jax.Device] | None = None
+  shard: bool | None = None
+  memory_limit: int | None = None
+  multiple: int = 1  # Of which the number of targets at once is one.
   progress: Callable[[int, int], None] | None = None
 
   def __post_init__(self):
@@ -73,11 +76,12 @@ class Options:
   def spread(self, num_targets: int) -> tuple[Sequence[jax.Device], int]:
     """The devices to use, and how many targets each takes at once."""
     devices = self.local_devices()
-    tile = self.tile or (100 if devices[0].platform == 'cpu' else 1024)
+    tile = self.tile or default_tile(devices[0])
     if self.devices is None:
       # Each compiles the program again: only for tiles of its own.
       devices = devices[: max(1, num_targets // tile)]
-    return devices, max(1, min(tile, -(-num_targets // len(devices))))
+    tile = max(1, min(tile, -(-num_targets // len(devices))))
+    return devices, -(-tile // self.multiple) * self.multiple
 
   def chooses(self) -> bool:
     """Whether weights of other penalties are only compared."""
@@ -106,6 +110,11 @@ class Options:
   def narrow(self) -> str:
     """The dtype of products, and of weights, that can keep the tolerance."""
     return 'float32' if self.tol >= _NARROW_TOL else 'float64'
+
+
+def default_tile(device: jax.Device) -> int:
+  """Targets at once that suit a device."""
+  return 100 if device.platform == 'cpu' else 1024
 
 
 def block_size(options: Options, num_train: int) -> int:

@@ -1,6 +1,7 @@
 """LASSO paths of all targets from the moments alone."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import functools
 from typing import Any
 
@@ -11,10 +12,13 @@ from jdm.solvers import centred
 from jdm.solvers import certificate
 from jdm.solvers import gram_blocks
 from jdm.solvers import gram_route
+from jdm.solvers import memory
 from jdm.solvers import options as options_lib
 from jdm.solvers import plans
 from jdm.solvers import precision
+from jdm.solvers import sharded
 from jdm.solvers import stages
+from jdm.solvers import tiles
 
 LassoPath = stages.LassoPath
 
@@ -42,6 +46,8 @@ def lasso_path(
     block: int | None = None,
     max_epochs: int = 5000,
     devices: Sequence[jax.Device] | None = None,
+    shard: bool | None = None,
+    memory_limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LassoPath:
   """Solves the LASSO of every target along its own path of penalties.
@@ -84,6 +90,11 @@ def lasso_path(
     max_epochs: sweeps after which a target goes on from a penalty anyway.
     devices: to spread targets over; by default the local ones, as many as
       get a full tile.
+    shard: whether the devices share one Gram matrix, each with its rows, and
+      work on the same targets (`solvers.sharded`); by default where what a fit
+      needs (`solvers.memory`) is more than one device has.
+    memory_limit: bytes that a fit may take on each device; by default nine
+      tenths of what it has.
     progress: called with the number of targets solved and in all.
 
   Returns:
@@ -116,6 +127,8 @@ def lasso_path(
       block=block,
       max_epochs=max_epochs,
       devices=devices,
+      shard=shard,
+      memory_limit=memory_limit,
       progress=progress,
   )
   summary = plans.Summary(
@@ -126,35 +139,104 @@ def lasso_path(
       num_models=moments.num_models,
   )
 
+  options, mesh, bounded = _place(options, moments)
   device = options.local_devices()[0]
-  copies = device.platform == 'cpu' and moments.num_train <= _COPIED_TRAIN
-
-  def make_route(start, scale, narrow):
-    correlation = np.ascontiguousarray((cross / scale[None]).T)
-    if start is not None:
-      correlation -= gram_blocks.Product(moments, device)(start)
-    return gram_route.GramRoute(
-        moments=moments,
-        start=start,
-        correlation=correlation,
-        narrow=narrow,
-        block=options_lib.block_size(options, moments.num_train),
-        copies=copies,
-    )
-
   certify_weights = functools.partial(
       certificate.from_moments,
       moments,
-      dual_point=dual_point,
+      dual_point=dual_point if bounded else 'residual',
       device=device,
       **options.kind(),
   )
   curvature = None
-  if options.chooses() or dual_point == 'corrected':
+  if bounded and (options.chooses() or dual_point == 'corrected'):
     with precision.float64(), jax.default_device(device):
       curvature = certificate.curvature(moments)
     if curvature is None and l1_ratio < 1:
       curvature = certificate.NO_CURVATURE  # The ridge has its own.
   return stages.follow(
-      summary, options, make_route, certify_weights, curvature=curvature
+      summary,
+      options,
+      functools.partial(_make_route, moments, options, mesh),
+      certify_weights,
+      curvature=curvature,
   )
+
+
+def _sizes(
+    options: options_lib.Options, moments: centred.Statistics
+) -> memory.Sizes:
+  """What the fit takes on one device that holds the Gram matrix."""
+  num_targets = len(moments.variance())
+  num_train = moments.num_train
+  val_masks, lams = options.val_masks, options.lams
+  device = options.local_devices()[0]
+  return memory.Sizes(
+      num_train=num_train,
+      num_models=moments.num_models,
+      num_targets=num_targets,
+      num_lams=options.num_lams if lams is None else len(lams),
+      num_val=0
+      if val_masks is None
+      else len(getattr(val_masks, 'bits', val_masks)),
+      tile=options.spread(num_targets)[1],
+      block=options_lib.block_size(options, num_train),
+      narrow=options.narrow(),
+      depth=plans.depth(options, moments.num_models, num_train),
+      copies=device.platform == 'cpu' and num_train <= _COPIED_TRAIN,
+      keep_all=options.keep == 'all',
+  )
+
+
+def _place(
+    options: options_lib.Options, moments: centred.Statistics
+) -> tuple[options_lib.Options, jax.sharding.Mesh | None, bool]:
+  """Where the fit takes place.
+
+  Args:
+    options: of the fit.
+    moments: of the models.
+
+  Returns:
+    The options; the devices that share the Gram matrix, or None; and whether a
+    device has room to bound its curvature.
+  """
+  sizes, devices = _sizes(options, moments), options.local_devices()
+  shard = memory.choose(
+      sizes, devices, shard=options.shard, memory_limit=options.memory_limit
+  )
+  bounded = memory.fits_curvature(sizes, devices[0], options.memory_limit)
+  if not shard:
+    return options, None, bounded
+  # One worker drives all of them, and each takes its share of a tile.
+  alone = dataclasses.replace(
+      options, devices=devices[:1], multiple=len(devices)
+  )
+  return alone, sharded.mesh_of(devices), bounded
+
+
+def _make_route(
+    moments: centred.Statistics,
+    options: options_lib.Options,
+    mesh: jax.sharding.Mesh | None,
+    start: np.ndarray | None,
+    scale: np.ndarray,
+    narrow: str,
+) -> tiles.Route:
+  """The route from weights `[num_targets, num_train]`, or from 0."""
+  device = options.local_devices()[0]
+  correlation = np.ascontiguousarray((moments.centred_cross() / scale[None]).T)
+  if start is not None:
+    correlation -= gram_blocks.Product(moments, device)(start)
+  arrays = {
+      'moments': moments,
+      'start': start,
+      'correlation': correlation,
+      'narrow': narrow,
+      'block': options_lib.block_size(options, moments.num_train),
+  }
+  if mesh is not None:
+    return sharded.ShardedRoute(mesh=mesh, **arrays)
+  on_cpu = device.platform == 'cpu'
+  copies = on_cpu and moments.num_train <= _COPIED_TRAIN
+  return gram_route.GramRoute(copies=copies, **arrays)

@@ -90,11 +90,16 @@ def _plan(
   )
 
 
+def depth(options: options_lib.Options, num_models: int, num_train: int) -> int:
+  """Of the Anderson acceleration: jumps cost more than they save where easy."""
+  overdetermined = num_models > 2 * num_train
+  return 0 if overdetermined and options.narrow() == 'float32' else 3
+
+
 def accurate(
     options: options_lib.Options, summary: Summary, lams, validation, keep: str
 ) -> tiles.Plan:
   """Solves until the dual point of the residual certifies."""
-  overdetermined = summary.num_models > 2 * len(summary.cross)
   return _plan(
       options,
       summary,
@@ -105,8 +110,7 @@ def accurate(
       dtype=options.dtype or options.narrow(),
       state='float64',
       curvature=None,
-      # Where the problem is easy, jumps cost more than they save.
-      depth=0 if overdetermined and options.narrow() == 'float32' else 3,
+      depth=depth(options, summary.num_models, len(summary.cross)),
   )
 
 

@@ -24,7 +24,7 @@ _VALIDATION_ROWS = 16  # Targets whose whole path is validated at once.
 
 
 class Route(Protocol):
-  """A way to take sweeps: on the Gram matrix or on the masks."""
+  """A way to take sweeps: on the Gram matrix, whole or spread, or the masks."""
 
   def place(self) -> Any:
     """Puts what all targets share on the current device."""
@@ -34,6 +34,41 @@ class Route(Protocol):
 
   def advance(self, shared: Any, *args: Any, **options: Any) -> homotopy.State:
     """Follows paths; the arguments after gram of `proximal.advance`."""
+
+  def put(self, array: np.ndarray, dtype: Any = None) -> jax.Array:
+    """Puts an array of targets where sweeps go."""
+
+  def put_train(self, array: np.ndarray, dtype: Any = None) -> jax.Array:
+    """The same of an array `[rows, num_train]`."""
+
+  def init(
+      self, problem: Any, point: Any, *, depth: int, dtype: str
+  ) -> homotopy.State:
+    """`homotopy.init`."""
+
+  def merge(self, first: tuple, second: tuple, source: np.ndarray) -> tuple:
+    """`homotopy.merge`."""
+
+
+_init = jax.jit(homotopy.init, static_argnames=('depth', 'dtype'))
+
+
+class OneDevice:
+  """What routes have in common that keep all of a target on one device."""
+
+  def put(self, array: np.ndarray, dtype: Any = None) -> jax.Array:
+    """Puts an array on the current device."""
+    return jnp.asarray(array, dtype)
+
+  put_train = put
+
+  def init(self, problem, point, *, depth: int, dtype: str) -> homotopy.State:
+    """Starts targets, in one program."""
+    return _init(problem, point, depth=depth, dtype=dtype)
+
+  def merge(self, first: tuple, second: tuple, source: np.ndarray) -> tuple:
+    """Makes a tile of rows of two."""
+    return homotopy.merge(first, second, source)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,23 +201,24 @@ def pad_rows(
   return rows
 
 
-_init = jax.jit(homotopy.init, static_argnames=('depth', 'dtype'))
-
-
 def _load(plan: Plan, route: Route, shared, targets):
   """Problem and first state of some targets; the rest of the tile is empty."""
   rows, point = route.load(shared, targets, plan.tile)
   point = jax.tree.map(lambda array: array.astype(plan.state), point)
 
   def put(array):
-    return jnp.asarray(pad_rows(array, targets, plan.tile), plan.state)
+    return route.put(pad_rows(array, targets, plan.tile), plan.state)
+
+  def put_train(array):
+    return route.put_train(pad_rows(array, targets, plan.tile), plan.state)
 
   factor = None
   if plan.factor is not None:
-    # Empty rows have factor 1, which no formula divides by 0.
-    factor = put(plan.factor).at[len(targets) :].set(1)
+    factor = put_train(plan.factor)
+    # Empty rows and columns have factor 1, which no formula divides by 0.
+    factor = jnp.where(factor > 0, factor, 1)
   problem = homotopy.Problem(
-      cross=put(plan.cross),
+      cross=put_train(plan.cross),
       variance=put(plan.variance),
       lams=put(plan.lams),
       factor=factor,
@@ -190,21 +226,31 @@ def _load(plan: Plan, route: Route, shared, targets):
       ridges=None if plan.ridges is None else put(plan.ridges),
       positive=plan.positive,
   )
-  return problem, _init(problem, point, depth=plan.depth, dtype=plan.dtype)
+  state = route.init(problem, point, depth=plan.depth, dtype=plan.dtype)
+  return problem, state
 
 
-def _errors(validation: Validation, tile, path, targets, rows, val_masks):
+def _errors(plan: Plan, route: Route, path, targets, rows, val_masks):
   """Validation errors of the rows of a tile that are finished."""
-  arrays = validation.outcomes, validation.mean_masks, validation.counted
-  filled = []
-  for array in arrays:
-    values = np.zeros((tile, array.shape[1]), np.float32)
+  validation = plan.validation
+  assert validation is not None
+
+  def fill(put, array):
+    values = np.zeros((plan.tile, array.shape[1]), np.float32)
     values[rows] = array[targets]
-    filled.append(jnp.asarray(values))
+    return put(values)
+
+  filled = (
+      fill(route.put, validation.outcomes),
+      fill(route.put_train, validation.mean_masks),
+      fill(route.put, validation.counted),
+  )
   return np.asarray(_validate(path, *filled, val_masks))[rows]
 
 
-def _collect(plan: Plan, found: Found, state, targets, rows, val_masks):
+def _collect(
+    plan: Plan, route: Route, found: Found, state, targets, rows, val_masks
+):
   """Takes finished rows of a tile to the host."""
   if not len(rows):
     return
@@ -213,11 +259,13 @@ def _collect(plan: Plan, found: Found, state, targets, rows, val_masks):
   found.num_epochs[done] = np.asarray(state.num_epochs)[rows]
   if plan.validation is not None:
     found.val_mse[done] = _errors(
-        plan.validation, plan.tile, state.path, done, rows, val_masks
+        plan, route, state.path, done, rows, val_masks
     )
+  num_train = plan.cross.shape[1]  # A route may have added zeros.
   if plan.keep == 'all':
+    path = np.asarray(state.path)[:, :, :num_train]
     for row, target in zip(rows, done):  # Whole rows: copied once.
-      np.copyto(found.weights[target], np.asarray(state.path)[row])
+      np.copyto(found.weights[target], path[row])
     return
   kept = np.zeros(plan.tile, np.int32)
   if plan.validation is not None:
@@ -225,7 +273,7 @@ def _collect(plan: Plan, found: Found, state, targets, rows, val_masks):
     kept[rows] = np.argmin(found.val_mse[done], axis=1)
   found.kept[done] = kept[rows]
   best = jnp.take_along_axis(state.path, kept[:, None, None], axis=1)
-  found.weights[done] = np.asarray(best)[rows]
+  found.weights[done] = np.asarray(best)[rows, :, :num_train]
 
 
 class _Worker:
@@ -242,7 +290,7 @@ class _Worker:
     self._shared = route.place()
     self._val_masks = None
     if plan.validation is not None:
-      self._val_masks = jnp.asarray(plan.validation.masks)
+      self._val_masks = route.put_train(plan.validation.masks)
     self._aside: tuple | None = None
     self._aside_targets = np.full(plan.tile, -1)
 
@@ -275,7 +323,9 @@ class _Worker:
     )
     live = np.asarray(state.lam_index) < plan.lams.shape[1]
     rows = np.flatnonzero(~live & (targets >= 0))
-    _collect(plan, self._found, state, targets, rows, self._val_masks)
+    _collect(
+        plan, self._route, self._found, state, targets, rows, self._val_masks
+    )
     self._queue.finish(len(rows))
     return (problem, state), np.where(live, targets, -1)
 
@@ -291,7 +341,7 @@ class _Worker:
     free = np.flatnonzero(self._aside_targets < 0)[: len(slow)]
     source = np.arange(self._plan.tile)
     source[free] = self._plan.tile + slow
-    self._aside = homotopy.merge(self._aside, tile, source)
+    self._aside = self._route.merge(self._aside, tile, source)
     self._aside_targets[free] = targets[slow]
 
   def finish(self) -> None:
