@@ -29,7 +29,7 @@ demo: $(VENV)/.core
 	$(BIN)/python -m experiments.quickstart --workdir=runs/quickstart
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev
 	$(BIN)/python -m pyink --check --quiet .

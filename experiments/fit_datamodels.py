@@ -10,6 +10,14 @@ a few targets and prints about what all will cost, often within a factor of two;
 targets, two cores) the LASSO takes about 20 seconds on 2,000 linear models or
 5,000 MLPs, most of them spent on compiling.
 
+`--regressor=informed` starts from scores of an attributor, made of the first
+`--num_prior` models of the pool (`--prior=influence`), or from a user's file:
+
+  python -m experiments.fit_datamodels --workdir=runs/mlp --regressor=informed
+
+All models fit; what is chosen is chosen by cross-validation over five folds, each
+scored without its own models' part in the scores.
+
 `--distributed` fits the LASSO of test targets by several processes at once,
 each of which starts this same command: models and targets are shared out, and
 process 0 writes. Scripts are in `experiments/launch/`.
@@ -26,13 +34,16 @@ import numpy as np
 
 from experiments import binary
 from experiments import fitting
+from experiments import priors
 from experiments import processes
 from experiments import workdir as workdir_lib
 from jdm import collection
 from jdm import datamodels as datamodels_lib
 from jdm import locations
+from jdm import regressors
 from jdm import store as store_lib
 from jdm.regressors import distributed
+from jdm.regressors import informed
 
 _OUTCOME = flags.DEFINE_string(
     'outcome', None, 'Which outcome; by default the first of the store.'
@@ -58,6 +69,15 @@ _DATAMODELS = flags.DEFINE_string(
     'File to write; by default WORKDIR/datamodels_REGRESSOR_TARGETS.npz. Its'
     ' summary lies beside it: fit.json, or FILE.json.',
 )
+_PRIOR = flags.DEFINE_string(
+    'prior',
+    'influence',
+    'Scores that --regressor=informed starts from: influence, trak, tracin, or a'
+    ' .npy file [num_train, num_targets].',
+)
+_NUM_PRIOR = flags.DEFINE_integer(
+    'num_prior', 100, 'Models whose gradients make those scores.'
+)
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Prints the cost and stops.')
 
 
@@ -65,6 +85,11 @@ def main(workdir: str) -> None:
   """Fits, and writes the datamodels and a summary."""
   if not processes.wanted():
     store, outcome, path = _what(workdir)
+    if _REGRESSOR.value in regressors.WITH_PRIOR:
+      _check_informed()
+      fit = functools.partial(_fit_informed, store, outcome)
+      _fit(workdir, store, outcome, path, fit)
+      return
     problem = fitting.read(
         store,
         _rows(store),
@@ -102,6 +127,46 @@ def _check_distributed() -> None:
     )
   if _DRY_RUN.value:
     raise ValueError('--dry_run prices one process, without --distributed')
+
+
+def _check_informed() -> None:
+  """Raises ValueError of what a regression with a prior does not do."""
+  if _TARGETS.value != 'test' or _NUM_VAL.value is not None:
+    raise ValueError(
+        '--regressor=informed fits --targets=test and chooses by'
+        ' cross-validation on all models: leave --num_val out'
+    )
+  if _DRY_RUN.value:
+    raise ValueError(
+        '--dry_run prices regressors without a prior; of informed, the gradients'
+        ' of --num_prior models are most of the cost'
+    )
+
+
+def _fit_informed(
+    store: store_lib.OutcomeStore,
+    outcome: str,
+    progress: Callable[[int, int], None] | None,
+) -> datamodels_lib.Datamodels:
+  """Makes the scores, and fits around them."""
+  rows = _rows(store)
+  found = priors.make(
+      store,
+      rows,
+      prior=_PRIOR.value,
+      outcome=outcome,
+      num_prior=_NUM_PRIOR.value,
+  )
+  fitted = informed.fit(
+      store.read('masks', rows),
+      collection.read_outcome(store, outcome, rows),
+      found,
+      num_folds=priors.NUM_FOLDS,
+      tol=_TOL.value,
+      progress=progress,
+      **fitting.labels_of(store, rows, outcome),
+  )
+  return dataclasses.replace(fitted, meta=fitting.meta_of(store))
 
 
 def _fit_distributed(

@@ -9,6 +9,7 @@ from jdm import recipe as recipe_lib
 from jdm.datasets import plants
 from jdm.datasets import tabular
 from jdm.models import convolution
+from jdm.models import mlp
 from jdm.models import resnet18
 from jdm.training import augmentation
 from jdm.training import convex
@@ -48,6 +49,9 @@ _PLANT_KINDS = flags.DEFINE_string(
 )
 _MODEL = flags.DEFINE_string('model', 'linear', 'Name of a model.')
 _HIDDEN = flags.DEFINE_list('hidden', None, 'Widths of an mlp, such as 64,64.')
+_ACTIVATION = flags.DEFINE_enum(
+    'activation', None, sorted(mlp.ACTIVATIONS), 'Of --model=mlp; relu.'
+)
 _RANDOM_INIT = flags.DEFINE_bool(
     'random_init', None, 'Starts --model=linear from random weights.'
 )
@@ -273,6 +277,7 @@ def _widths() -> list[int] | None:
 def _model_options() -> dict[str, Any]:
   options = _set(
       hidden=_widths(),
+      activation=_ACTIVATION.value,
       random_init=_RANDOM_INIT.value,
       width=_WIDTH.value,
       stem=_STEM.value,

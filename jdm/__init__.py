@@ -16,10 +16,12 @@ The rooms, in the order in which data flows through them:
   evaluation    scores on models that no fit has seen
   metrics       linear datamodeling score, noise ceiling, errors, intervals
   effects       what retraining says
+  attributors   scores of examples that need few models, from gradients
   analysis      what applications are made of: values, support, directions, ...
   applications  what datamodels are for
   interop       scikit-learn estimators
   reports       pictures and pages
+  interop       files of dattri and of MadryLab
 """
 
 from jdm.datamodels import Datamodels

@@ -9,7 +9,6 @@ import dataclasses
 from typing import Any, Protocol
 
 import numpy as np
-from scipy import stats
 
 _FEWEST = 2  # Replicates that tell of noise.
 
@@ -165,6 +164,8 @@ def interval(
     <https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8%3C873::AID-SIM779%3E3.0.CO;2-I>`_,
     1998, method 10.
   """
+  from scipy import stats  # Takes half a second to import.
+
   if len(own) < _FEWEST or len(control) < _FEWEST:
     return None
   if _is_binary(own) and _is_binary(control):
@@ -192,6 +193,8 @@ def _is_binary(values: np.ndarray) -> bool:
 
 def _newcombe(own: np.ndarray, control: np.ndarray, level: float) -> np.ndarray:
   """Ends of the interval of a difference of shares, `[2, ...]`."""
+  from scipy import stats  # Takes half a second to import.
+
   quantile = stats.norm.ppf(0.5 + level / 2)
   shares, lows, highs = [], [], []
   for values in (own, control):
@@ -212,6 +215,8 @@ def _newcombe(own: np.ndarray, control: np.ndarray, level: float) -> np.ndarray:
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
   """Rank correlation of what is finite in both; NaN where undefined."""
+  from scipy import stats  # Takes half a second to import.
+
   valid = np.isfinite(first) & np.isfinite(second)
   if not _varies(first[valid], second[valid]):
     return float('nan')

@@ -1,9 +1,39 @@
 """What runs around the tests of every file."""
 
 import gc
+import pathlib
 
 import jax
 import pytest
+
+# Files of the most seconds first: no core waits at the end for one of them.
+_LONGEST = (
+    'experiments/colabs_test.py',
+    'experiments/binaries_test.py',
+    'experiments/modelpred_test.py',
+    'experiments/crash_study_test.py',
+    'ray_collection_test.py',
+    'experiments/directions_test.py',
+    'experiments/collect_outcomes_test.py',
+    'modelpred/predictor_test.py',
+    'experiments/shapley_study_test.py',
+    'experiments/processes_test.py',
+    'models/resnet_test.py',
+    'experiments/remote_test.py',
+    'experiments/predictors_test.py',
+    'training/ensemble_test.py',
+    'training/convex_test.py',
+    'modelpred/set_functions_test.py',
+    'training/exact_test.py',
+    'experiments/expressivity_test.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+  """Starts with the longest files."""
+  folder = pathlib.Path(__file__).parent
+  places = {folder / name: place for place, name in enumerate(_LONGEST)}
+  items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True, scope='module')

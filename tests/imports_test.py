@@ -11,6 +11,7 @@ from absl.testing import absltest
 from absl.testing import parameterized
 
 from jdm import applications
+from jdm import attributors
 from jdm import datasets
 from jdm import models
 from jdm import outcomes
@@ -71,7 +72,17 @@ _ALLOWED = {
         'solvers',
         'subsets',
     },
-    'attributors': {'datasets', 'models', 'outcomes', 'training'},
+    'attributors': {
+        'analysis',
+        'models',
+        'outcomes',
+        'provenance',
+        'recipe',
+        'solvers',
+        'store',
+        'subsets',
+        'training',
+    },
     'modelpred': {
         'datasets',
         'models',
@@ -112,7 +123,21 @@ _SHELVES = {
     ),
     'models': (models.MODELS, {'model', 'dense', 'convolution'}),
     'outcomes': (outcomes.OUTCOMES, set()),
-    'regressors': (regressors.REGRESSORS, {'distributed', 'observations'}),
+    'attributors': (
+        attributors.ATTRIBUTORS,
+        {
+            'cross_fit',
+            'gradients',
+            'over_models',
+            'rebuild',
+            'scores',
+            'trained',
+        },
+    ),
+    'regressors': (
+        regressors.REGRESSORS | regressors.WITH_PRIOR,
+        {'distributed', 'observations'},
+    ),
 }
 
 

@@ -102,6 +102,27 @@ class OrderTest(parameterized.TestCase):
     for row, size in enumerate(_SIZES):
       np.testing.assert_array_equal(padded[row, :size], exact[row, :size])
 
+  def test_many_rows_have_the_order_of_one(self):
+    """On a CPU they are sorted by a network, and one row is not."""
+    keys, sizes = _keys(40), np.arange(221, 261, dtype=np.int32)
+    together = np.asarray(_order(keys, sizes, capacity=260, limit=300))
+    for row in (0, 17, 39):
+      alone = _order(keys[row : row + 1], sizes[row : row + 1], 260, 300)
+      np.testing.assert_array_equal(together[row], alone[0])
+
+  def test_many_rows_are_sorted(self):
+    rng = np.random.default_rng(0)
+    for shape in ((32, 256), (33, 300)):
+      words = rng.integers(0, 1 << 32, shape, dtype=np.uint32)
+      words[1] = words[1, 0]  # The same word everywhere.
+      words[2] = 0xFFFFFFFF  # What pads.
+      found = jax.jit(jax.vmap(shuffle._sorted))(words)
+      np.testing.assert_array_equal(found, np.sort(words, axis=1))
+      self.assertIn(
+          'optimization_barrier',
+          str(jax.make_jaxpr(jax.vmap(shuffle._sorted))(words)),
+      )
+
   @parameterized.parameters(*_LIMITS)
   def test_every_order_has_the_same_chance(self, limit):
     sizes = np.full(4800, 4, np.int32)

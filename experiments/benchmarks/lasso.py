@@ -8,7 +8,9 @@ r"""How fast all LASSO paths of a pool are solved, against other solvers.
       --peer_python=.venv-lasso/bin/python --old_python=.venv-old/bin/python
 
 Penalties fall to a hundredth (`_deep`: a thousandth) of each target's largest,
-30 of them, each solved to a relative duality gap of `--tol`. Peers
+30 of them, each solved to a relative duality gap of `--tol`: by the dual point
+of the scaled residual, or by the better of that and of a corrected one
+(`--dual_point`, `jdm.solvers.certificate`), the same for all sides. Peers
 (`peers/lasso_paths.py` lists them and what each is given) run in processes of
 their own at their best settings: of each, the loosest tolerance whose *true* gap
 is small enough on probed targets; some reach it at none, and their row says so
@@ -50,6 +52,8 @@ from experiments.benchmarks import lasso_problems
 from experiments.benchmarks import record
 from jdm import provenance
 from jdm import solvers
+from jdm.solvers import centred
+from jdm.solvers import certificate
 
 _WORKDIR = flags.DEFINE_string(
     'workdir', 'runs/lasso', 'Trained pools, and what peers read.'
@@ -60,6 +64,12 @@ _PROBLEM = flags.DEFINE_enum(
 _NUM_TARGETS = flags.DEFINE_integer('num_targets', None, 'The first so many.')
 _NUM_LAMS = flags.DEFINE_integer('num_lams', 30, 'Penalties of each path.')
 _TOL = flags.DEFINE_float('tol', 1e-4, 'Relative duality gap.')
+_DUAL_POINT = flags.DEFINE_enum(
+    'dual_point',
+    'corrected',
+    list(certificate.DUAL_POINTS),
+    'What certifies all sides.',
+)
 _PEERS = flags.DEFINE_list('peers', ['sklearn32', 'sklearn64'], 'Which peers.')
 _PEER_PYTHON = flags.DEFINE_string(
     'peer_python', sys.executable, 'With scikit-learn, skglm and celer.'
@@ -131,6 +141,7 @@ def _recorded(name: str) -> bool:
         row['commit'].rstrip('+') == commit
         and row['problem'] == _PROBLEM.value
         and float(row['tol']) == _TOL.value
+        and row['dual_point'] == _DUAL_POINT.value
         and int(row['num_targets']) == num_targets
         and row['peer'] == name
         for row in csv.DictReader(file)
@@ -151,10 +162,20 @@ def _solve(problem: lasso_problems.Problem) -> solvers.LassoPath:
       num_lams=_NUM_LAMS.value,
       min_ratio=problem.min_ratio,
       tol=_TOL.value,
+      dual_point=_DUAL_POINT.value,
       keep='all',
       certify=False,
       devices=jax.local_devices()[:1],
   )
+
+
+def _gaps(problem, targets, weights, lams) -> np.ndarray:
+  """True gaps of some targets' paths, in float64."""
+  if _DUAL_POINT.value == 'residual':
+    return problem.gaps(targets, weights, lams)
+  some = centred.of(problem.moments).targets(targets)
+  lams = lams[:, targets]
+  return certificate.from_moments(some, weights, lams, dual_point='corrected')
 
 
 _multiply = jax.jit(lambda x, y: x @ y)
@@ -185,7 +206,7 @@ def _our_row(problem, path, ours, gemms, sampled) -> dict:
   epochs = float(path.num_epochs.mean())
   peak = float(np.median(gemms))
   flops = 2 * num_train**2 * num_targets * epochs
-  gaps = problem.gaps(sampled, path.weights[:, :, sampled], path.lams)
+  gaps = _gaps(problem, sampled, path.weights[:, :, sampled], path.lams)
   return {
       'problem': _PROBLEM.value,
       'num_train': num_train,
@@ -194,6 +215,7 @@ def _our_row(problem, path, ours, gemms, sampled) -> dict:
       'num_lams': len(path.lams),
       'min_ratio': problem.min_ratio,
       'tol': _TOL.value,
+      'dual_point': _DUAL_POINT.value,
       **_spread('seconds', ours),
       'max_gap': f'{gaps.max():.2e}',
       'epochs': round(epochs, 1),
@@ -214,7 +236,8 @@ class _Peer:
     python = _OLD_PYTHON.value if name in _OLD else _PEER_PYTHON.value
     one = {f'{x}_NUM_THREADS': '1' for x in ('OMP', 'OPENBLAS', 'NUMBA')}
     self._process = subprocess.Popen(
-        [python, program, file, name, str(_TOL.value), str(_BUDGET.value)],
+        [python, program, file, name]
+        + [str(_TOL.value), str(_BUDGET.value), _DUAL_POINT.value],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -260,7 +283,7 @@ class _Peer:
     weights = np.load(self._weights)
     os.remove(self._weights)
     targets = targets[: len(found['seconds'])]
-    self._gaps.append(problem.gaps(targets, weights, lams).max())
+    self._gaps.append(_gaps(problem, targets, weights, lams).max())
     self._seconds.append(float(np.mean(found['seconds'])) * num_targets)
     self._epochs += found['epochs']
     self._solved.append(targets)

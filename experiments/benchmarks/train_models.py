@@ -17,12 +17,18 @@ of compilations warm. About four minutes on idle cores. Appends one row a model
 to train_models.csv.
 
 Goals set before: 50, 15 and 2 times the loop in PyTorch. Measured with PyTorch
-2.14 (whose loop is faster than it was): 39 (52 on busy cores), 13.5 and 1.7; a
-share of the core's peak of .18, .37 and .37. Two attempts to raise it: without
-the selection that skips steps beyond a subset's last batch the MLP takes 7 %
-less (the others nothing), which moves last bits and was not kept; an affine
-order of examples instead of a sorted shuffle saves logistic regressions 28 %,
-and is no random order.
+2.14 (whose loop is faster than it was): 39 for logistic regressions before the
+network below (not yet measured again on idle cores; on busy ones, which slow the
+loop down more, 52 before and 55 with it), 13.5 for MLPs and 1.7 for CNNs; a
+share of the core's peak of .18 (.19 with it), .37 and .37. Attempts:
+sorting the orders of a group of 32 models or more by a bitonic network instead
+of one by one (`jdm/shuffle.py`) trains logistic regressions 14 and 17 % faster
+(two pairs of runs in turns), the same bits, and is kept; a group of 16, the
+MLPs', gains nothing by it (23 us an order either way, 7.5 instead of 22 in a
+group of 64). Without the selection that skips steps beyond a subset's last
+batch the MLP takes 7 % less (the others nothing), which moves last bits and was
+not kept; an affine order of examples instead of a sorted shuffle is no random
+order.
 """
 
 import json

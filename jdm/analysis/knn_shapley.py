@@ -47,6 +47,31 @@ def knn_shapley(
     Jia et al., `Efficient task-specific data valuation for nearest neighbor
     algorithms <https://arxiv.org/abs/1908.08619>`_, 2019, Theorem 1.
   """
+  values = of_targets(
+      train_inputs,
+      train_labels,
+      inputs,
+      labels,
+      num_neighbours=num_neighbours,
+  )
+  return values.sum(axis=1) / values.shape[1]
+
+
+def of_targets(
+    train_inputs: np.ndarray,
+    train_labels: np.ndarray,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_neighbours: int = 5,
+) -> np.ndarray:
+  """The same values for each validation example: `[num_train, num]`.
+
+  Arguments are those of `knn_shapley`, whose values are the means of these.
+
+  Raises:
+    ValueError: as `knn_shapley`.
+  """
   train, train_labels = _flat('train_', train_inputs, train_labels)
   others, labels = _flat('', inputs, labels)
   num_train = len(train)
@@ -62,7 +87,7 @@ def knn_shapley(
     )
   places = np.arange(1, num_train)
   shares = np.minimum(num_neighbours, places) / places / num_neighbours
-  total = np.zeros(num_train)
+  result = np.empty((num_train, len(others)))
   for start in range(0, len(others), _TILE):
     tile = slice(start, start + _TILE)
     order = np.argsort(_distances(others[tile], train), axis=1, kind='stable')
@@ -70,8 +95,8 @@ def knn_shapley(
     values = right / num_train
     steps = (right[:, :-1] - right[:, 1:]) * shares[None]
     values[:, :-1] = values[:, -1:] + np.cumsum(steps[:, ::-1], axis=1)[:, ::-1]
-    total += np.bincount(order.ravel(), values.ravel(), num_train)
-  return total / len(others)
+    np.put_along_axis(result[:, tile].T, order, values, axis=1)
+  return result
 
 
 def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from scipy import ndimage
 
 from jdm.datasets import dataset
 
@@ -46,11 +45,15 @@ class Scale:
 
   def shift(self, image: np.ndarray, down: int, right: int) -> np.ndarray:
     """Moves one image by whole pixels; background moves in."""
+    from scipy import ndimage  # Takes a fifth of a second to import.
+
     moves = (down, right, 0)[: image.ndim]
     return ndimage.shift(image, moves, order=0, mode=self._fill, cval=0.0)
 
   def rotate(self, image: np.ndarray, degrees: float) -> np.ndarray:
     """Rotates one image about its centre, bilinear, to whole grey levels."""
+    from scipy import ndimage  # Takes a fifth of a second to import.
+
     rotated = ndimage.rotate(
         image, degrees, reshape=False, order=1, mode=self._fill, cval=0.0
     )

@@ -1,6 +1,6 @@
-"""A multilayer perceptron with ReLU."""
+"""A multilayer perceptron, with ReLU or a smooth activation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flax import linen as nn
 import jax
@@ -9,17 +9,27 @@ import jax.numpy as jnp
 from jdm.models import dense
 from jdm.models import model
 
+# All but relu are smooth, as derivatives of a whole training want it.
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    'relu': nn.relu,
+    'gelu': nn.gelu,
+    'silu': nn.silu,
+    'tanh': nn.tanh,
+}
+
 
 class Mlp(nn.Module):
-  """Dense layers with ReLU between them, on flattened inputs.
+  """Dense layers with an activation between them, on flattened inputs.
 
   Attributes:
     num_outputs: number of classes, or 1 for regression.
     hidden: widths of the hidden layers.
+    activation: a key of `ACTIVATIONS`.
   """
 
   num_outputs: int
   hidden: tuple[int, ...] = (64,)
+  activation: str = 'relu'
 
   def setup(self):
     """Makes the layers."""
@@ -29,7 +39,7 @@ class Mlp(nn.Module):
   def _hidden(self, inputs: jax.Array) -> jax.Array:
     hidden = dense.batch_last(inputs)
     for layer in self.trunk:
-      hidden = nn.relu(layer(hidden))
+      hidden = ACTIVATIONS[self.activation](layer(hidden))
     return hidden
 
   def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -46,7 +56,23 @@ def make(
     num_outputs: int,
     *,
     hidden: Sequence[int] = (64,),
+    activation: str = 'relu',
 ) -> model.Model:
-  """Makes the perceptron for inputs `[batch, *input_shape]`."""
-  module = Mlp(num_outputs, tuple(hidden))
+  """Makes the perceptron for inputs `[batch, *input_shape]`.
+
+  Args:
+    input_shape: shape of one input.
+    num_outputs: number of classes, or 1 for regression.
+    hidden: widths of the hidden layers.
+    activation: a key of `ACTIVATIONS`; all but relu are smooth.
+
+  Raises:
+    ValueError: on an unknown activation.
+  """
+  if activation not in ACTIVATIONS:
+    raise ValueError(
+        f'activation of the mlp is one of {sorted(ACTIVATIONS)}, got'
+        f' {activation!r}'
+    )
+  module = Mlp(num_outputs, tuple(hidden), activation)
   return model.from_flax(module, jnp.zeros((1, *input_shape)))

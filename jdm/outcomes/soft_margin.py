@@ -15,7 +15,11 @@ def soft_margin(logits: jax.Array, labels: jax.Array) -> jax.Array:
     logits: `[num_targets, num_classes]`.
     labels: `[num_targets]`, int.
   """
-  logits = logits.astype(jnp.float32)
+  return log_odds(logits.astype(jnp.float32), labels)
+
+
+def log_odds(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """The same in the precision of the logits, for derivatives in float64."""
   correct = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
   own = jnp.sum(jnp.where(correct, logits, 0.0), axis=-1)
   others = jnp.where(correct, -jnp.inf, logits)

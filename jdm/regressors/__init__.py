@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jdm import datamodels
 from jdm.regressors import difference_of_means
+from jdm.regressors import informed
 from jdm.regressors import lasso
 from jdm.regressors import least_squares
 from jdm.regressors import ridge
@@ -14,22 +15,27 @@ REGRESSORS: dict[str, Callable[..., datamodels.Datamodels]] = {
     'least_squares': least_squares.fit,
     'ridge': ridge.fit,
 }
+# These take scores as a third argument.
+WITH_PRIOR: dict[str, Callable[..., datamodels.Datamodels]] = {
+    'informed': informed.fit,
+}
 
 
 def get(name: str) -> Callable[..., datamodels.Datamodels]:
   """Finds a regressor's `fit` by name.
 
   Args:
-    name: a key of `REGRESSORS`.
+    name: a key of `REGRESSORS` or of `WITH_PRIOR`.
 
   Returns:
-    Its `fit(masks, outcomes, **options)`.
+    Its `fit(masks, outcomes, **options)`, or `fit(masks, outcomes, prior, ...)`.
 
   Raises:
     ValueError: if there is none of that name; the message lists the known.
   """
-  if name not in REGRESSORS:
+  known = REGRESSORS | WITH_PRIOR
+  if name not in known:
     raise ValueError(
-        f'unknown regressor {name!r}; known are {", ".join(sorted(REGRESSORS))}.'
+        f'unknown regressor {name!r}; known are {", ".join(sorted(known))}.'
     )
-  return REGRESSORS[name]
+  return known[name]

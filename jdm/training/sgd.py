@@ -151,17 +151,24 @@ def mean_loss(
     labels: `[batch]`, int; float for regression.
     label_smoothing: see `Config`.
   """
-  logits = logits.astype(jnp.float32)
+  return jnp.mean(losses(logits, labels, label_smoothing))
+
+
+def losses(
+    logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0
+) -> jax.Array:
+  """The losses `[batch]` whose mean is `mean_loss`; float32 or wider."""
+  logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
   if jnp.issubdtype(labels.dtype, jnp.floating):
-    return 0.5 * jnp.mean(jnp.square(logits[:, 0] - labels))
+    return 0.5 * jnp.square(logits[:, 0] - labels)
   # Classes first: models compute that way, so both transpositions vanish.
   scores = logits.T
   num_classes = scores.shape[0]
   own = labels[None, :] == jnp.arange(num_classes)[:, None]
-  aim = own.astype(jnp.float32)
+  aim = own.astype(logits.dtype)
   aim = (1 - label_smoothing) * aim + label_smoothing / num_classes
   log_normalizer = jax.nn.logsumexp(scores, axis=0)
-  return jnp.mean(log_normalizer - jnp.sum(scores * aim, axis=0))
+  return log_normalizer - jnp.sum(scores * aim, axis=0)
 
 
 def make_train_one(
@@ -266,17 +273,56 @@ def fit_one(
     labels: jax.Array,
     *,
     image_shape: tuple[int, ...] | None = None,
+    weights: jax.Array | None = None,
+    dtype: Any = None,
 ) -> tuple[Any, Any]:
-  """Trains one model; returns its parameters and state. See `make_train_one`."""
+  """Trains one model; returns its parameters and state.
+
+  Args:
+    model: as of `make_train_one`, and the next five.
+    config: see there.
+    key: see there.
+    subset_ids: see there.
+    subset_size: see there.
+    inputs: `[num_train, ...]`.
+    labels: `[num_train]`.
+    image_shape: see there.
+    weights: `[num_train]`, a factor on the loss of each example; a batch's loss
+      stays a sum over the batch size, so that an example of weight 0 is left
+      out of every batch that it is in while all others stay where they are.
+      With weights, the program replays: a derivative of it holds the parameters
+      at the start of each epoch and of each step of one epoch, no activations.
+    dtype: of the parameters; None keeps the model's own.
+  """
   start, epoch = _epochs(
-      model, config, key, subset_ids, subset_size, inputs, labels, image_shape
+      model,
+      config,
+      key,
+      subset_ids,
+      subset_size,
+      inputs,
+      labels,
+      image_shape,
+      weights,
+      dtype,
   )
+  if weights is not None:
+    epoch = jax.checkpoint(epoch)
   (params, state, _, _), _ = lax.scan(epoch, start, jnp.arange(config.epochs))
   return params, state
 
 
 def _epochs(
-    model, config, key, subset_ids, subset_size, inputs, labels, image_shape
+    model,
+    config,
+    key,
+    subset_ids,
+    subset_size,
+    inputs,
+    labels,
+    image_shape,
+    weights=None,
+    dtype=None,
 ) -> tuple[Any, Callable[..., Any]]:
   """What training starts from, and `epoch(carry, number) -> (carry, None)`.
 
@@ -305,7 +351,10 @@ def _epochs(
       step_key = jax.random.fold_in(augment_key, step)
       batch_inputs = augment(step_key, batch_inputs)
     logits, state = model.apply(params, state, batch_inputs, True)
-    return mean_loss(logits, batch_labels, config.label_smoothing), state
+    if weights is None:
+      return mean_loss(logits, batch_labels, config.label_smoothing), state
+    each = losses(logits, batch_labels, config.label_smoothing)
+    return jnp.mean(weights[batch_ids] * each), state
 
   def take_step(carry, batch_ids_and_position):
     (params, state, moments, step), (batch_ids, position) = (
@@ -332,9 +381,12 @@ def _epochs(
     )
     ids = subset_ids.at[order].get(mode='promise_in_bounds')
     ids = ids[: max_steps * batch].reshape(max_steps, batch)
-    return lax.scan(take_step, carry, (ids, jnp.arange(max_steps)))
+    step = take_step if weights is None else jax.checkpoint(take_step)
+    return lax.scan(step, carry, (ids, jnp.arange(max_steps)))
 
   params, state = model.init(init_key)
+  if dtype is not None:
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
   start = (params, state, optimizer.init(params), jnp.zeros((), jnp.int32))
   return start, epoch
 

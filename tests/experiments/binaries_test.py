@@ -3,8 +3,6 @@
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 from absl.testing import absltest
@@ -14,8 +12,8 @@ from scipy import stats
 
 from jdm import datamodels as datamodels_lib
 from jdm import store as store_lib
+from tests.experiments import forked
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _SMALL = (
     '--dataset=digits',
     '--num_train=120',
@@ -25,12 +23,7 @@ _SMALL = (
 )
 
 
-def run(name: str, *flags: str) -> subprocess.CompletedProcess:
-  """Runs one binary in a process of its own."""
-  command = [sys.executable, '-m', f'experiments.{name}', *flags]
-  return subprocess.run(
-      command, capture_output=True, text=True, cwd=_ROOT, check=False
-  )
+run = forked.run
 
 
 class PipelineTest(parameterized.TestCase):

@@ -11,7 +11,9 @@ from absl.testing import absltest
 from absl.testing import parameterized
 
 from jdm import store as store_lib
-from tests.experiments import binaries_test
+from tests.experiments import forked
+
+_ROOT = pathlib.Path(__file__).parents[2]
 
 _SMALL = (
     '--dataset=digits',
@@ -25,7 +27,7 @@ _SMALL = (
 class MoreOutcomesTest(absltest.TestCase):
 
   def _collect(self, workdir, num_models, *flags):
-    return binaries_test.run(
+    return forked.run(
         'collect_outcomes',
         f'--workdir={workdir}',
         f'--num_models={num_models}',
@@ -62,6 +64,13 @@ class MoreOutcomesTest(absltest.TestCase):
           'model_options'
       ]
       self.assertEqual(options.get('convolution', 'im2col'), found.group(1))
+      # A store that is there has chosen, for every worker.
+      worker = ('--worker_index=0', '--worker_count=2')
+      auto = ('--convolution=auto', '--group=auto', *worker)
+      done = self._collect(workdir, 3, *flags, *auto)
+      self.assertEqual(done.returncode, 0, done.stderr)
+      self.assertNotIn('auto chose', done.stdout)
+      self.assertRegex(done.stdout, '1 models to train')
 
   def test_another_model_is_refused_as_ever(self):
     with tempfile.TemporaryDirectory() as workdir:
@@ -84,7 +93,7 @@ class CombinationsTest(parameterized.TestCase):
   )
   def test_flags_that_mean_nothing_together(self, flags, words):
     workdir = self.create_tempdir().full_path
-    done = binaries_test.run('collect_outcomes', f'--workdir={workdir}', *flags)
+    done = forked.run('collect_outcomes', f'--workdir={workdir}', *flags)
     self.assertEqual(done.returncode, 2)
     self.assertIn(words, done.stderr)
 
@@ -122,7 +131,7 @@ class WorkersTest(parameterized.TestCase):
                   *_SMALL,
                   *options,
               ],
-              cwd=binaries_test._ROOT,
+              cwd=_ROOT,
               env={**os.environ, **variables},
               stdout=subprocess.PIPE,
               stderr=subprocess.PIPE,

@@ -7,6 +7,8 @@ import sys
 
 from absl.testing import absltest
 
+from tests.experiments import forked
+
 
 def _study(*options):
   command = [sys.executable, '-m', 'experiments.crash_study', *options]
@@ -36,7 +38,7 @@ class CrashStudyTest(absltest.TestCase):
         ('--cases=fire', "got ['fire']"),
         ('--num_kills=0', 'must be 1 or more'),
     ):
-      done = _study('--workdir=nowhere', flag)
+      done = forked.run('crash_study', '--workdir=nowhere', flag)
       self.assertEqual(done.returncode, 2)
       self.assertIn(words, done.stderr)
 

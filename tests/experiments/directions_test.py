@@ -2,9 +2,6 @@
 
 import json
 import os
-import pathlib
-import subprocess
-import sys
 import tempfile
 
 from absl.testing import absltest
@@ -22,8 +19,8 @@ from jdm import datasets
 from jdm import recipe
 from jdm.regressors import ridge
 from jdm.training import sgd
+from tests.experiments import forked
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _NUM_MODELS = 60
 _NO_PATCH = 1e-6  # A share of a class that rounds to no image.
 _OPTIONS = {
@@ -188,16 +185,10 @@ class StudyTest(absltest.TestCase):
             ),
             num_models=400,
         )
-      done = subprocess.run(
-          [
-              *(sys.executable, '-m', 'experiments.comparison_study'),
-              *(f'--workdir={folder}', '--settings=digits_linear'),
-              *('--seeds=1', '--num_models=400', '--replicates=2'),
-          ],
-          cwd=_ROOT,
-          capture_output=True,
-          text=True,
-          check=False,
+      done = forked.run(
+          'comparison_study',
+          *(f'--workdir={folder}', '--settings=digits_linear'),
+          *('--seeds=1', '--num_models=400', '--replicates=2'),
       )
       self.assertEqual(done.returncode, 0, done.stderr)
       path = os.path.join(folder, 'comparison_study')

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from unittest import mock
 
 from absl.testing import absltest
@@ -14,6 +12,7 @@ from experiments import modelpred_tables
 from jdm import provenance
 from jdm.reports import canvas
 from jdm.reports import modelpred_plots
+from tests.experiments import forked
 
 
 def _evaluation(r2, is_known=True):
@@ -144,24 +143,16 @@ class ModelpredStudyTest(absltest.TestCase):
     self.assertIn('| default: greedy | -0.1 ± 0 |', page)
 
   def test_flags(self):
-    command = [
-        sys.executable,
-        '-m',
-        'experiments.modelpred_study',
-        '--workdir=nowhere',
-        '--settings=iris_prefixes',
-        '--dry_run',
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    options = '--workdir=nowhere', '--settings=iris_prefixes', '--dry_run'
+    done = forked.run('modelpred_study', *options)
+    self.assertEqual(done.returncode, 0, done.stderr)
     self.assertEqual(done.stdout.count('experiments.fit_modelpred'), 6)
     self.assertFalse(os.path.exists('nowhere'))
     for flag, words in (
         ('--settings=wine', "got ['wine']"),
         ('--seeds=0', 'two numbers or more'),
     ):
-      done = subprocess.run(
-          [*command, flag], capture_output=True, text=True, check=False
-      )
+      done = forked.run('modelpred_study', *options, flag)
       self.assertEqual(done.returncode, 2)
       self.assertIn(words, done.stderr)
 

@@ -3,9 +3,6 @@
 import dataclasses
 import json
 import os
-import pathlib
-import subprocess
-import sys
 import tempfile
 
 from absl.testing import absltest
@@ -14,16 +11,9 @@ import numpy as np
 from experiments import modelpred_workdir
 from jdm import recipe as recipe_lib
 from jdm.training import exact
+from tests.experiments import forked
 
-_ROOT = pathlib.Path(__file__).parents[2]
-
-
-def run(name: str, *flags: str) -> subprocess.CompletedProcess:
-  """Runs one binary in a process of its own."""
-  command = [sys.executable, '-m', f'experiments.{name}', *flags]
-  return subprocess.run(
-      command, capture_output=True, text=True, cwd=_ROOT, check=False
-  )
+run = forked.run
 
 
 class SetsTest(absltest.TestCase):

@@ -1,5 +1,6 @@
 """Several processes of one command: who writes, and who never came."""
 
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -7,12 +8,13 @@ import tempfile
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
-import pytest
 
 from jdm import datamodels as datamodels_lib
-from tests.experiments import binaries_test
+from tests.experiments import forked
 from tests.experiments import workdir_test
 from tests.regressors import distributed_test
+
+_ROOT = pathlib.Path(__file__).parents[2]
 
 
 def _start(workdir, *flags):
@@ -25,7 +27,7 @@ def _start(workdir, *flags):
           '--distributed',
           *flags,
       ],
-      cwd=binaries_test._ROOT,
+      cwd=_ROOT,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -37,7 +39,7 @@ class FitTest(absltest.TestCase):
   def test_two_processes_write_what_one_does(self):
     workdir = self.create_tempdir().full_path
     workdir_test._make_store(workdir)
-    done = binaries_test.run(
+    done = forked.run(
         'fit_datamodels',
         f'--workdir={workdir}',
         f'--datamodels={workdir}/alone.npz',
@@ -102,13 +104,14 @@ class ErrorTest(parameterized.TestCase):
       (('--nodistributed', '--num_processes=2'), 'are for --distributed'),
   )
   def test_flags(self, flags, words):
-    process = _start(tempfile.gettempdir(), *flags)
-    _, stderr = process.communicate(timeout=60)
-    self.assertEqual(process.returncode, 2, stderr)
-    self.assertRegex(stderr, words)
-    self.assertLen(stderr.strip().splitlines(), 1)
+    folder = tempfile.gettempdir()
+    done = forked.run(
+        'fit_datamodels', f'--workdir={folder}', '--distributed', *flags
+    )
+    self.assertEqual(done.returncode, 2, done.stderr)
+    self.assertRegex(done.stderr, words)
+    self.assertLen(done.stderr.strip().splitlines(), 1)
 
-  @pytest.mark.slow  # The other process gives up after half a minute.
   def test_an_error_in_one_process_ends_all(self):
     port = distributed_test.free_port()
     workdir = self.create_tempdir().full_path

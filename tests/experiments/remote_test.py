@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,9 @@ from experiments import workdir as workdir_lib
 from jdm import datamodels as datamodels_lib
 from jdm import locations
 from jdm import store as store_lib
-from tests.experiments import binaries_test
+from tests.experiments import forked
+
+_ROOT = pathlib.Path(__file__).parents[2]
 
 _FLAGS = (
     '--dataset=digits',
@@ -64,7 +67,7 @@ class RemoteTest(absltest.TestCase):
     cls.processes = [
         subprocess.Popen(
             [*command, *flags],
-            cwd=binaries_test._ROOT,
+            cwd=_ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -74,7 +77,7 @@ class RemoteTest(absltest.TestCase):
     cls.texts = [p.communicate(timeout=120) for p in cls.processes]
 
   def _run(self, name, workdir=_WORKDIR, *flags):
-    done = binaries_test.run(name, f'--workdir={workdir}', *flags)
+    done = forked.run(name, f'--workdir={workdir}', *flags)
     self.assertEqual(done.returncode, 0, done.stderr)
     return done
 
@@ -98,7 +101,7 @@ class RemoteTest(absltest.TestCase):
       with open(f'{self.local}/store/{name}', 'rb') as file:
         locations.write(f'{broken}/{name}', file.read())
     locations.write(f'{broken}/margin/c/1/0', b'short')
-    done = binaries_test.run('status', f'--workdir={_WORKDIR}_broken')
+    done = forked.run('status', f'--workdir={_WORKDIR}_broken')
     self.assertEqual(done.returncode, 1, done.stderr)
     self.assertIn("array 'margin', rows 8 to 15", done.stdout)
     repair = (*_FLAGS, '--repair')
@@ -138,7 +141,7 @@ class RemoteTest(absltest.TestCase):
         ('run_application', _WORKDIR, 'writes to a local folder'),
     ):
       flags = _FLAGS if name == 'collect_outcomes' else ()
-      done = binaries_test.run(name, f'--workdir={workdir}', *flags)
+      done = forked.run(name, f'--workdir={workdir}', *flags)
       self.assertEqual(done.returncode, 2, done.stderr)
       self.assertRegex(done.stderr, f'^error: .*{words}')
       self.assertLen(done.stderr.strip().splitlines(), 1)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from unittest import mock
 
@@ -11,6 +10,7 @@ from absl.testing import absltest
 
 from experiments import study_steps as study
 from jdm import provenance
+from tests.experiments import forked
 
 
 class ApplicationsStudyTest(absltest.TestCase):
@@ -83,23 +83,12 @@ class ApplicationsStudyTest(absltest.TestCase):
         study.run(steps)
 
   def test_dry_run_prints_commands(self):
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'experiments.applications_study',
-            '--workdir=nowhere',
-            '--setting=fashion_mlp',
-            '--dry_run',
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    options = '--workdir=nowhere', '--setting=fashion_mlp', '--dry_run'
+    done = forked.run('applications_study', *options)
+    self.assertEqual(done.returncode, 0, done.stderr)
     self.assertIn('python -m experiments.collect_outcomes', done.stdout)
     self.assertFalse(os.path.exists('nowhere'))
-    command = [*done.args, '--applications=backdoor']
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.run('applications_study', *options, '--applications=backdoor')
     self.assertEqual(done.returncode, 2)
     self.assertIn("got ['backdoor']", done.stderr)
 

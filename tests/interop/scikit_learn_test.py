@@ -203,6 +203,18 @@ class BatchedLassoTest(parameterized.TestCase):
     search.fit(inputs, outcomes)
     self.assertEqual(search.best_params_, {'batchedlasso__alpha': 0.01})
 
+  def test_correlated_columns_are_finished_in_float64(self):
+    inputs, outcomes = _regression(12, 30, 32, 3)
+    inputs += 30 * inputs[:, :1]  # A common factor.
+    alpha = 0.03 * np.abs(
+        (inputs - inputs.mean(0)).T @ (outcomes - outcomes.mean(0)) / 30
+    ).max(axis=0)
+    model = scikit_learn.BatchedLasso(alpha, tol=1e-5, max_iter=20_000)
+    with warnings.catch_warnings():
+      warnings.simplefilter('error')
+      model.fit(inputs, outcomes)
+    self.assertOptimal(model, inputs, outcomes, alpha)
+
   def test_warns_of_what_did_not_converge(self):
     inputs, outcomes = _regression(5)
     inputs[:, 1] = inputs[:, 0] + 1e-2 * inputs[:, 1]
@@ -290,11 +302,12 @@ class BatchedLassoCVTest(parameterized.TestCase):
 
   def test_masks_and_given_penalties(self):
     problem = planted.sparse_linear(1, 20, 80, 3)
-    alphas = np.array([[0.01, 0.1], [0.2, 0.02], [0.03, 0.3]])
-    model = scikit_learn.BatchedLassoCV(alphas=alphas, cv=4)
+    alphas = np.random.default_rng(0).uniform(0.01, 0.3, (3, 8))
+    options = {'alphas': alphas, 'cv': 4, 'tol': 1e-6}
+    model = scikit_learn.BatchedLassoCV(**options)
     model.fit(problem.masks, problem.outcomes)
     np.testing.assert_array_equal(model.alphas_, -np.sort(-alphas, axis=1))
-    numbers = scikit_learn.BatchedLassoCV(alphas=alphas, cv=4)
+    numbers = scikit_learn.BatchedLassoCV(**options)
     numbers.fit(problem.masks.astype(float), problem.outcomes)
     np.testing.assert_array_equal(model.alpha_, numbers.alpha_)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdm.modelpred import set_functions
+from tests.models import quick
 
 _NUM, _WIDTH, _SETS, _OUTPUTS = 20, 5, 6, 7
 
@@ -22,8 +23,8 @@ def _problem(seed=0):
 def _made(name):
   network = set_functions.make(name, _OUTPUTS, width=16)
   points, weights, classes = _problem()
-  variables = network.init(jax.random.key(0), points, weights, classes)
-  return network, variables
+  init = quick.jit(network.init)
+  return network, init(jax.random.key(0), points, weights, classes)
 
 
 class SetFunctionsTest(parameterized.TestCase):
@@ -37,20 +38,19 @@ class SetFunctionsTest(parameterized.TestCase):
     self.assertEqual(found.dtype, jnp.float32)
     self.assertGreater(float(jnp.std(found, axis=0).min()), 0)  # It looks.
     order = np.random.default_rng(1).permutation(_NUM)
-    moved = network.apply(
-        variables, points[order], weights[:, order], classes[order]
-    )
+    apply = quick.jit(network.apply)  # Not one program an operation.
+    moved = apply(variables, points[order], weights[:, order], classes[order])
     np.testing.assert_allclose(moved, found, atol=2e-5)
     # Points outside a set do not matter, and may be left away.
     inside = np.flatnonzero(weights[0])
-    alone = network.apply(
+    alone = apply(
         variables, points[inside], weights[:1, inside], classes[inside]
     )
     np.testing.assert_allclose(alone[0], found[0], atol=2e-5)
     # A point that counts twice is two points.
     twice = weights.at[:, 0].set(2.0)
-    again = network.apply(variables, points, twice, classes)
-    doubled = network.apply(
+    again = apply(variables, points, twice, classes)
+    doubled = apply(
         variables,
         jnp.concatenate([points, points[:1]]),
         jnp.concatenate([weights.at[:, 0].set(1.0), jnp.ones((_SETS, 1))], 1),

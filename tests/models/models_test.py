@@ -131,8 +131,22 @@ class MakeTest(parameterized.TestCase):
       models.make('tree', (4,), 2)
 
   def test_unknown_option(self):
-    with self.assertRaisesRegex(ValueError, r"'mlp'.*'depth'.*\['hidden'\]"):
+    with self.assertRaisesRegex(
+        ValueError, r"'mlp'.*'depth'.*\['activation', 'hidden'\]"
+    ):
       models.make('mlp', (4,), 2, depth=3)
+
+  def test_activations(self):
+    with self.assertRaisesRegex(ValueError, "'gelu', 'relu'.*'softmax'"):
+      models.make('mlp', (4,), 2, activation='softmax')
+    inputs = jnp.linspace(-1.0, 1.0, 8).reshape(2, 4)
+    logits = []
+    for name in ('relu', 'gelu', 'tanh'):
+      model = models.make('mlp', (4,), 2, activation=name)
+      params, state = model.init(jax.random.key(0))
+      logits.append(model.apply(params, state, inputs, False)[0])
+    self.assertGreater(jnp.abs(logits[0] - logits[1]).max(), 1e-3)
+    self.assertGreater(jnp.abs(logits[1] - logits[2]).max(), 1e-3)
 
   def test_image_shape_is_dropped_where_it_is_not_asked_for(self):
     model = models.make('linear', (4,), 2, image_shape=(2, 2))

@@ -182,6 +182,40 @@ class CheckpointsTest(parameterized.TestCase):
         done.read('soft_margin', np.arange(6)), expected
     )
 
+  def test_subsets_of_mixed_sizes_are_saved_by_capacity(self):
+    sizes = np.array([20, 40, 20, 40, 20, 40])
+    places = (np.arange(60)[None] + np.arange(6)[:, None]) % 60
+    masks = places < sizes[:, None]
+    pool = recipe_lib.given_masks(_pool(), masks, replicates=1)
+    started = []
+    start = ensemble.Trainer.start
+
+    def counted(trainer, key, model_ids, masks, *rest, **options):
+      started.append(masks.sum(axis=1).tolist())
+      return start(trainer, key, model_ids, masks, *rest, **options)
+
+    def collect(name, checkpoints):
+      started.clear()
+      path = f'{self.create_tempdir().full_path}/{name}'
+      with mock.patch.object(ensemble.Trainer, 'start', counted):
+        store = collection.collect(
+            pool, path, num_models=6, checkpoints=checkpoints
+        )
+      return store.read('soft_margin', np.arange(6))
+
+    expected = collect('whole', self._never())
+    self.assertEqual(started, [[20, 20], [20], [40, 40], [40]])
+    # A call saves three times: this is in the middle of the third.
+    stopping = self._closed(_Stopping(self.folder, 8))
+    with self.assertRaises(_Stop):
+      collect('stopped', stopping)
+    self.assertEqual(started, [[20, 20], [20], [40, 40]])
+    stopping.close()
+    going_on = self._closed(_Stopping(self.folder, 0))
+    found = collect('gone_on', going_on)  # Of a store that was lost.
+    self.assertEqual(started, [[40, 40], [20, 20], [20], [40]])
+    np.testing.assert_array_equal(found, expected)
+
   def test_bad_input(self):
     with self.assertRaisesRegex(ValueError, 'every_secs > 0'):
       lib.Checkpoints(self.folder, 0.0, 'pool')

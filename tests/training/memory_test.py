@@ -118,6 +118,19 @@ class RefusalTest(absltest.TestCase):
       fitting = dataclasses.replace(pool.trainer, group=4)
       fitting.train(jax.random.key(0), np.arange(4), masks[:4])
 
+  def test_an_estimate_of_long_trainings_is_refused_as_well(self):
+    pool = _pool('linear', (8, 8), 16)
+    four = dataclasses.replace(pool.trainer, group=4)
+    masks = pool.masks(np.arange(16))
+    key = jax.random.key(0)
+    with mock.patch.object(
+        memory, 'device_bytes', return_value=four.peak_bytes(50)
+    ):
+      with self.assertRaisesRegex(memory.DoesNotFitError, 'pass --group=4$'):
+        pool.trainer.timed_in_stages(key, np.arange(16), masks)
+      _, seconds = four.timed_in_stages(key, np.arange(4), masks[:4])
+    self.assertGreater(seconds, 0)
+
   def test_not_even_one(self):
     pool = _pool('linear', (8, 8), 4)
     masks = pool.masks(np.arange(4))

@@ -3,7 +3,7 @@
 Runs in an environment of its own (`pip install scikit-learn skglm celer`, or
 `pip install 'numpy<2' adelie python_glmnet`) and imports nothing of jdm.
 
-  python lasso_paths.py problem.npz sklearn32 1e-4 60
+  python lasso_paths.py problem.npz sklearn32 1e-4 60 residual
 
 The .npz holds gram, cross, variance and lams (as in `lasso_problems.Problem`),
 masks (packed) and outcomes. The program first looks for the peer's best setting:
@@ -42,6 +42,7 @@ import numpy as np
 warnings.filterwarnings('ignore')
 
 _NUM_PROBES = 3
+_LOOSER = (300, 100, 50, 30, 10, 3)
 _VIOLATIONS = 10.0 ** -np.arange(-0.5, 4.5, 0.5)
 
 
@@ -58,6 +59,17 @@ class Problem:
     self.num_models = len(self.outcomes)
     self._packed = arrays['masks']
     self._centred = None
+    self._inverse = None
+
+  def correct(self):
+    """Also tries corrected dual points (`jdm.solvers.certificate`)."""
+    lifted, level = self.gram, np.mean(np.diagonal(self.gram))
+    self._balanced = np.abs(lifted.sum(axis=1)).max() < 1e-10 * level * len(
+        lifted
+    )
+    if self._balanced:
+      lifted = lifted + level / len(lifted)
+    self._inverse = np.linalg.inv(lifted)
 
   def masks(self):
     """Masks as numbers, [num_models, num_train] uint8."""
@@ -83,7 +95,34 @@ class Problem:
     )
     terms = lams * np.abs(weights) - scale * weights * correlation
     gap = 0.5 * (1 - scale) ** 2 * residual + terms.sum(axis=0)
+    if self._inverse is not None:
+      other = self._corrected(weights, correlation, residual, lams)
+      gap = np.minimum(gap, other)
     return float(gap.max() / (self.variance[target] / 2))
+
+  def _corrected(self, weights, correlation, residual, lams):
+    """The gap by a residual from which G^-1 of what is lacking is taken."""
+    aim = np.where(
+        weights != 0,
+        lams * np.sign(weights),
+        np.clip(correlation, -lams, lams),
+    )
+    if self._balanced:  # What is lacking must sum to 0.
+      missing = (correlation - aim).sum(axis=0)
+      room = np.where(weights != 0, 0, lams - np.sign(missing) * aim)
+      share = np.abs(missing) / np.maximum(room.sum(axis=0), 1e-300)
+      aim = aim + np.sign(missing) * share * room
+    move = self._inverse @ (correlation - aim)
+    change = self.gram @ move
+    dual = correlation - change
+    scale = 1 / np.maximum(np.abs(dual).max(axis=0) / lams, 1)
+    square = (
+        (1 - scale) ** 2 * residual
+        + 2 * scale * (1 - scale) * np.sum(correlation * move, axis=0)
+        + scale**2 * np.sum(move * change, axis=0)
+    )
+    terms = lams * np.abs(weights) - scale * weights * dual
+    return 0.5 * square + terms.sum(axis=0)
 
 
 class ScikitLearn:
@@ -455,15 +494,27 @@ def solve_all(peer, targets, setting, tol, budget):
   return solved, seconds, np.zeros(0)
 
 
-def choose(peer, problem, tol, budget):
-  """The fastest setting whose true gap is small enough, or the best gap."""
+def choose(peer, problem, tol, budget, looser=()):
+  """The fastest setting whose true gap is small enough, or the best gap.
+
+  Args:
+    peer: who solves.
+    problem: what.
+    tol: the gap.
+    budget: CPU seconds.
+    looser: multiples of a peer's loosest tolerance to begin with.
+
+  Returns:
+    Whether it missed, its cost, setting, tolerance and gap.
+  """
   probes = np.linspace(0, problem.num_targets - 1, _NUM_PROBES).astype(int)
   found = []
   for setting in peer.settings:
     if not isinstance(peer, Saga):
       # Compiles what is compiled.
       solve_all(peer, probes[:1], setting, peer.ladder(tol)[0], 0)
-    for inner in peer.ladder(tol):
+    rungs = peer.ladder(tol)
+    for inner in [*(rungs[0] * factor for factor in looser), *rungs]:
       solved, seconds, epochs = solve_all(
           peer, probes, setting, inner, budget / 3
       )
@@ -482,11 +533,14 @@ def _number(value):
   return f'{value:.3g}' if isinstance(value, float) else value
 
 
-def main(path, name, tol, budget):
+def main(path, name, tol, budget, dual_point):
   """Finds the best setting, then solves what it is asked for."""
-  problem = Problem(path)
+  problem, looser = Problem(path), ()
+  if dual_point == 'corrected':
+    problem.correct()
+    looser = _LOOSER
   peer = PEERS[name](problem)
-  missed, _, setting, inner, gap = choose(peer, problem, tol, budget)
+  missed, _, setting, inner, gap = choose(peer, problem, tol, budget, looser)
   try:
     version = metadata.version(peer.package)
   except metadata.PackageNotFoundError:
@@ -515,4 +569,5 @@ def main(path, name, tol, budget):
 
 
 if __name__ == '__main__':
-  main(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
+  _path, _name, _tol, _budget, _dual_point = sys.argv[1:]
+  main(_path, _name, float(_tol), float(_budget), _dual_point)

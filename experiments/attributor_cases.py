@@ -1,0 +1,341 @@
+"""What `compare_attributors` compares: settings, pools, and what each costs."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+import json
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from experiments import binary
+from experiments import workdir as workdir_lib
+from jdm import collection
+from jdm import recipe as recipe_lib
+from jdm import store as store_lib
+from jdm.attributors import rebuild
+from jdm.attributors import trained as trained_lib
+from jdm.training import exact
+from jdm.training import sgd
+
+OUTCOME = 'soft_margin'
+PLANTS = ('mislabels', 'duplicates')
+VAL_SHARE = 5  # A fifth of the trained models is for validation.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+  """A pool, and what is asked of it.
+
+  Attributes:
+    recipe: fields of the `Recipe`, but subsets, seed and outcomes.
+    budgets: trained models, validation among them, that regressors get.
+    few: the same of attributors, which read the models themselves.
+    alphas: subset fractions; the first is that of the checks below.
+    num_heldout: held-out subsets, each trained twice.
+    num_plants: models of the pools with planted mislabels and duplicates; 0
+      plants nothing.
+    num_planted: of these.
+    removals: targets whose most helpful examples are removed; 0 retrains
+      nothing.
+    replicates: retrainings of each.
+    loo_replicates: trainings without one example, of each; 0 for none.
+    epochs: of the checkpoints of TracIn.
+    metagradients: models that are differentiated; 0 leaves the method out.
+    num_prior: models whose gradients an informed regression reads at most.
+  """
+
+  recipe: Mapping[str, Any]
+  budgets: tuple[int, ...]
+  few: tuple[int, ...]
+  alphas: tuple[float, ...] = (0.5, 0.2)
+  num_heldout: int = 1000
+  num_plants: int = 0
+  num_planted: int = 30
+  removals: int = 0
+  replicates: int = 4
+  loo_replicates: int = 0
+  epochs: tuple[int, ...] = (2, 4, 6, 8, 10)
+  metagradients: int = 0
+  num_prior: int = 100
+
+
+_FASHION = {
+    'dataset': 'idx',
+    'dataset_options': {
+        'num_train': 2000,
+        'num_test': 300,
+        'num_components': 50,
+    },
+}
+_MLP = sgd.Config(epochs=10, learning_rate=0.1, weight_decay=5e-4)
+SETTINGS: dict[str, Setting] = {
+    'digits_linear': Setting(
+        recipe={'dataset': 'digits', 'model': 'linear'},
+        budgets=(50, 100, 500, 2000),
+        few=(25, 50, 100),
+        num_plants=500,
+        removals=20,
+    ),
+    'digits_mlp': Setting(
+        recipe={
+            'dataset': 'digits',
+            'model': 'mlp',
+            'model_options': {'hidden': [64]},
+        },
+        budgets=(50, 100, 500, 2000),
+        few=(25, 50, 100),
+        num_plants=500,
+        removals=20,
+        replicates=8,
+        metagradients=8,
+    ),
+    'fashion_mlp': Setting(
+        recipe={
+            **_FASHION,
+            'model': 'mlp',
+            'model_options': {'hidden': [32]},
+        },
+        budgets=(50, 100, 500, 2000),
+        few=(25, 50, 100),
+        removals=20,
+        replicates=8,
+    ),
+    'fashion_cnn': Setting(
+        recipe={
+            'dataset': 'idx',
+            'dataset_options': {'num_train': 5000, 'num_test': 300},
+            'model': 'cnn',
+        },
+        budgets=(50, 100, 500, 1000),
+        few=(25, 50),
+        num_prior=25,
+        alphas=(0.5,),
+        num_heldout=500,
+        epochs=(3, 6, 10),
+    ),
+    'iris': Setting(
+        recipe={
+            'dataset': 'iris',
+            'model': 'linear',
+            'training': exact.Config(lam=1.0),
+        },
+        budgets=(50, 200, 1000),
+        few=(10, 50),
+        removals=20,
+        replicates=1,
+        loo_replicates=1,
+        epochs=(),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+  """One pool of one setting: its folder, alpha, seed, and what is planted."""
+
+  setting: Setting
+  folder: str
+  alpha: float
+  seed: int
+  plant: str = ''
+
+  @functools.cached_property
+  def pool(self) -> recipe_lib.Pool:
+    """What trains."""
+    fields = dict(self.setting.recipe)
+    if self.plant:
+      fields['dataset_options'] = {
+          **fields.get('dataset_options', {}),
+          'base': fields['dataset'],
+          'plant': self.plant,
+          'plant_seed': self.seed,
+          'count': self.setting.num_planted,
+      }
+      fields['dataset'] = 'planted'
+    recipe = recipe_lib.Recipe(
+        **fields,
+        sampler_options={'alpha': self.alpha},
+        seed=self.seed,
+        outcomes=(OUTCOME, 'parameters'),
+    )
+    return recipe_lib.build(recipe)
+
+  @property
+  def num_models(self) -> int:
+    """Of the pool."""
+    if self.plant:
+      return self.setting.num_plants
+    return max(*self.setting.budgets, *self.setting.few)
+
+  @functools.cached_property
+  def store(self) -> store_lib.OutcomeStore:
+    """The pool, trained."""
+    path = os.path.join(self.folder, 'store')
+    missing = self.num_models
+    if store_lib.exists(path):
+      there = store_lib.OutcomeStore.open(path)
+      missing -= len(there.completed()) + len(there.diverged())
+    start = time.process_time()
+    store = collection.collect(
+        self.pool,
+        path,
+        num_models=self.num_models,
+        progress=binary.Progress(os.path.basename(self.folder)),
+    )
+    if missing > 0:
+      spent = self._trained()
+      spent.append(
+          {'models': missing, 'cpu_seconds': time.process_time() - start}
+      )
+      binary.write_json(self._trained_path, {'spent': spent})
+    return store
+
+  @property
+  def _trained_path(self) -> str:
+    return os.path.join(self.folder, 'trained.json')
+
+  def _trained(self) -> list[dict[str, float]]:
+    return read_json(self._trained_path).get('spent', [])
+
+  @functools.cached_property
+  def seconds_a_model(self) -> float:
+    """CPU seconds of training one model of the pool, with compiling."""
+    _ = self.store  # Trains what is missing.
+    spent = self._trained()
+    models = sum(one['models'] for one in spent)
+    return sum(one['cpu_seconds'] for one in spent) / max(models, 1)
+
+  def rows(self, num_models: int) -> np.ndarray:
+    """The first completed rows."""
+    return self.store.completed()[:num_models]
+
+  @functools.cached_property
+  def trained(self) -> trained_lib.Trained:
+    """Models that attributors may read, of the largest of their budgets."""
+    return self._rebuilt()
+
+  @functools.cached_property
+  def with_checkpoints(self) -> trained_lib.Trained:
+    """The same, trained again for their checkpoints."""
+    return self._rebuilt(epochs=self.setting.epochs)
+
+  def _rebuilt(self, **options: Any) -> trained_lib.Trained:
+    most = max(*self.setting.few, self.setting.num_prior)
+    rows = self.rows(min(most, self.num_models))
+    return rebuild.rebuild(
+        self.store, rows, outcome=OUTCOME, pool=self.pool, **options
+    )
+
+  @functools.cached_property
+  def heldout(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks, outcomes of two trainings each, and ids; no method reads them."""
+    num = self.setting.num_heldout
+    stores = workdir_lib.collect_heldout(self.folder, self.pool, num, 2)
+    return workdir_lib.read_heldout(stores, OUTCOME, num)
+
+  @functools.cached_property
+  def planted(self) -> dict[str, 'Case']:
+    """The same pool on data with planted answers, by what is planted."""
+    folder = os.path.dirname(self.folder)
+    return {
+        plant: Case(
+            self.setting,
+            os.path.join(folder, f'{plant}_seed_{self.seed}'),
+            self.alpha,
+            self.seed,
+            plant,
+        )
+        for plant in PLANTS
+    }
+
+  def budget(self, num_models: int) -> 'Budget':
+    """What a method gets that may train so many models."""
+    return Budget(self, num_models)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Budget:
+  """The first models of a pool, a fifth of them for validation.
+
+  Attributes:
+    case: the pool.
+    num_models: models in all.
+  """
+
+  case: Case
+  num_models: int
+
+  @property
+  def num_val(self) -> int:
+    """The last models, which choose and nothing else."""
+    return max(self.num_models // VAL_SHARE, 1)
+
+  @functools.cached_property
+  def masks(self) -> np.ndarray:
+    """Of all models, bool `[num_models, num_train]`."""
+    return self.case.store.read('masks', self.case.rows(self.num_models))
+
+  @functools.cached_property
+  def outcomes(self) -> np.ndarray:
+    """`[num_models, num_targets]`."""
+    return self.case.store.read(OUTCOME, self.case.rows(self.num_models))
+
+  @functools.cached_property
+  def trained(self) -> trained_lib.Trained:
+    """The models themselves, but those for validation."""
+    return self.case.trained.take(slice(0, self.num_models - self.num_val))
+
+  @functools.cached_property
+  def read_by_priors(self) -> trained_lib.Trained:
+    """Models whose gradients an informed regression reads."""
+    most = min(self.num_models, self.case.setting.num_prior)
+    return self.case.trained.take(slice(0, most))
+
+  @functools.cached_property
+  def with_checkpoints(self) -> trained_lib.Trained:
+    """The same, trained again for their checkpoints."""
+    some = slice(0, self.num_models - self.num_val)
+    return self.case.with_checkpoints.take(some)
+
+  def of_two(self, *, checkpoints: bool = False) -> 'Budget':
+    """The same with two models to read: compiles what all of them need."""
+    other = Budget(self.case, self.num_models)
+    other.__dict__['trained'] = self.trained.take(slice(0, 2))
+    if checkpoints:
+      some = self.with_checkpoints.take(slice(0, 2))
+      other.__dict__['with_checkpoints'] = some
+    return other
+
+
+def read_json(path: str) -> dict[str, Any]:
+  """A result file; {} where there is none."""
+  if not os.path.exists(path):
+    return {}
+  with open(path, encoding='utf-8') as file:
+    return json.load(file)
+
+
+def timed(make: Callable[[], Any]) -> tuple[Any, float]:
+  """What `make` returns, and its CPU seconds."""
+  start = time.process_time()
+  found = make()
+  return found, time.process_time() - start
+
+
+def shrunk(setting: Setting, factor: int) -> Setting:
+  """The same setting with less of everything, for tests."""
+  if factor == 1:
+    return setting
+  return dataclasses.replace(
+      setting,
+      budgets=tuple(max(n // factor, 20) for n in setting.budgets),
+      few=tuple(max(n // factor, 15) for n in setting.few),
+      num_heldout=max(setting.num_heldout // factor, 10),
+      num_plants=setting.num_plants // factor,
+      removals=min(setting.removals, 2),
+      replicates=min(setting.replicates, 2),
+      metagradients=min(setting.metagradients, 2),
+  )

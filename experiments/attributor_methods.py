@@ -1,0 +1,296 @@
+"""The rows of `compare_attributors`: each method, its options and its cost.
+
+A method is a function of a `Budget` that returns candidates: scores `[num_train,
+num_targets]` and the options that made them. Which candidate is taken, the
+validation models of the budget say; held-out models are read by nobody here.
+
+To add one (such as another regressor): write a function below and a line in
+`METHODS`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from experiments import attributor_cases as cases
+from experiments import priors
+from jdm import attributors
+from jdm import metrics
+from jdm import regressors
+from jdm.attributors import cross_fit
+from jdm.attributors import influence
+from jdm.attributors import knn
+from jdm.attributors import metagradient
+from jdm.attributors import representation
+from jdm.attributors import scores as scores_lib
+from jdm.attributors import tracin
+from jdm.attributors import trak
+from jdm.regressors import informed as informed_lib
+from jdm.solvers import folds
+
+NUM_TOP = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+  """Scores with one set of options.
+
+  Attributes:
+    values: `[num_train, num_targets]`, positive = helpful.
+    options: by name.
+    gradients: see `attributors.Scores`.
+    num_models: models read or fitted to, validation aside.
+    overlap: of the most helpful examples by two halves of the models; NaN if
+      there are no halves.
+  """
+
+  values: np.ndarray
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  gradients: int = 0
+  num_models: int = 0
+  overlap: float = float('nan')
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """A row of the table.
+
+  Attributes:
+    find: from a budget to candidates.
+    reads_models: whether it reads models, and gets the small budgets.
+    applies: whether a setting has what it needs.
+    is_chosen: whether anything is chosen among candidates or budgets.
+    has_val: whether validation models of their own choose, and count.
+  """
+
+  find: Callable[[cases.Budget], Sequence[Candidate]]
+  reads_models: bool = True
+  applies: Callable[[cases.Setting], bool] = lambda setting: True
+  is_chosen: bool = True
+  has_val: bool = True
+
+
+def choose(budget: cases.Budget, found: Sequence[Candidate]) -> Candidate:
+  """The candidate with the highest LDS on the validation models."""
+  if len(found) == 1:
+    return found[0]
+  masks = budget.masks[-budget.num_val :].astype(np.float32)
+  outcomes = budget.outcomes[-budget.num_val :]
+  marks = [
+      np.nan_to_num(metrics.spearman(masks @ one.values, outcomes)).mean()
+      for one in found
+  ]
+  return found[int(np.argmax(marks))]
+
+
+def _in_halves(
+    trained: attributors.Trained,
+    score: Callable[[attributors.Trained], Sequence[scores_lib.Scores]],
+) -> list[Candidate]:
+  """Candidates as means of both halves of the models, which tell of noise."""
+  middle = trained.num_models // 2
+  if not middle:
+    halves = [score(trained)]
+    weights = [1.0]
+  else:
+    halves = [
+        score(trained.take(slice(0, middle))),
+        score(trained.take(slice(middle, None))),
+    ]
+    weights = [middle / trained.num_models, 1 - middle / trained.num_models]
+  result = []
+  for parts in zip(*halves):
+    values = sum(w * part.values for w, part in zip(weights, parts))
+    overlap = float('nan')
+    if len(parts) == 2:
+      num_top = min(NUM_TOP, trained.num_train)
+      overlap = scores_lib.top_overlap(
+          parts[0].values, parts[1].values, num_top
+      )
+    result.append(
+        Candidate(
+            values=np.asarray(values),
+            options=parts[0].options,
+            gradients=sum(part.gradients for part in parts),
+            num_models=trained.num_models,
+            overlap=overlap,
+        )
+    )
+  return result
+
+
+def _regressor(name: str, **options: Any) -> Method:
+  def find(budget):
+    fitted = regressors.get(name)(
+        budget.masks, budget.outcomes, num_val=budget.num_val, **options
+    )
+    return [
+        Candidate(
+            values=np.asarray(fitted.weights),
+            options=options,
+            num_models=budget.num_models - budget.num_val,
+        )
+    ]
+
+  return Method(find, reads_models=False)
+
+
+def _influence(budget: cases.Budget) -> list[Candidate]:
+  return _in_halves(
+      budget.trained,
+      lambda some: influence.path(some, dampings=priors.DAMPINGS),
+  )
+
+
+def _influence_logits(budget: cases.Budget) -> list[Candidate]:
+  return _in_halves(
+      budget.trained,
+      lambda some: influence.path(
+          some, dampings=(1e-4, 1e-3, *priors.DAMPINGS), curvature='logits'
+      ),
+  )
+
+
+def _influence_all(budget: cases.Budget) -> list[Candidate]:
+  return _in_halves(
+      budget.trained,
+      lambda some: influence.path(
+          some, dampings=priors.DAMPINGS, own_subset=False
+      ),
+  )
+
+
+def _trak(curvature: str) -> Callable[[cases.Budget], list[Candidate]]:
+  def find(budget):
+    found = []
+    for own_subset in (True, False):
+      found += _in_halves(
+          budget.trained,
+          lambda some, own=own_subset: trak.path(
+              some,
+              dampings=priors.DAMPINGS,
+              curvature=curvature,
+              own_subset=own,
+          ),
+      )
+    return found
+
+  return find
+
+
+def _tracin(budget: cases.Budget) -> list[Candidate]:
+  return _in_halves(
+      budget.with_checkpoints,
+      lambda some: [
+          tracin.scores(some, only_trained=only) for only in (False, True)
+      ],
+  )
+
+
+def _metagradient(budget: cases.Budget) -> list[Candidate]:
+  some = budget.trained.take(slice(0, budget.case.setting.metagradients))
+  return _in_halves(some, lambda part: [metagradient.scores(part)])
+
+
+def _representation(budget: cases.Budget) -> list[Candidate]:
+  return _in_halves(
+      budget.trained,
+      lambda some: [
+          representation.scores(some, similarity=similarity)
+          for similarity in representation.SIMILARITIES
+      ],
+  )
+
+
+def _input(budget: cases.Budget) -> list[Candidate]:
+  one = budget.trained.take(slice(0, 1))
+  found = representation.scores(one, layer='input')
+  return [Candidate(values=found.values, options=found.options)]
+
+
+def _knn(budget: cases.Budget) -> list[Candidate]:
+  trained = budget.trained
+  data = (
+      trained.inputs,
+      trained.labels,
+      trained.target_inputs,
+      trained.target_labels,
+  )
+  result = []
+  for num in (1, 5, 20, 50):
+    found = knn.scores(*data, num_neighbours=num)
+    result.append(Candidate(values=found.values, options=found.options))
+  return result
+
+
+def informed(budget: cases.Budget) -> list[Candidate]:
+  """A regression that starts from influence; all models fit, score and count.
+
+  Whatever is chosen is chosen by cross-validation, where a fold is scored by
+  influence in which its models have no part.
+  """
+  models = budget.read_by_priors
+  num_folds = min(priors.NUM_FOLDS, budget.num_models // 2)
+  found = cross_fit.scores(
+      priors.FROM_MODELS['influence'],
+      models,
+      folds.assign(models.num_models, num_folds),
+      num_folds,
+  )
+  fitted = informed_lib.fit(
+      budget.masks,
+      budget.outcomes,
+      [
+          informed_lib.Prior(
+              values=one.scores.values, without_fold=one.without_fold
+          )
+          for one in found
+      ],
+      num_folds=num_folds,
+  )
+  return [
+      Candidate(
+          values=np.asarray(fitted.weights),
+          options={'num_prior': models.num_models, 'num_folds': num_folds},
+          gradients=found[0].scores.gradients,
+          num_models=budget.num_models,
+      )
+  ]
+
+
+def _has_epochs(setting: cases.Setting) -> bool:
+  return bool(setting.epochs)
+
+
+def _has_dense_layers(setting: cases.Setting) -> bool:
+  return setting.recipe['model'] in ('linear', 'mlp')
+
+
+def _has_features(setting: cases.Setting) -> bool:
+  return setting.recipe['model'] != 'linear'
+
+
+METHODS: dict[str, Method] = {
+    'lasso': _regressor('lasso', tol=1e-3),
+    'ridge': _regressor('ridge'),
+    'difference_of_means': _regressor('difference_of_means'),
+    'informed': Method(informed, reads_models=False, has_val=False),
+    'influence': Method(_influence),
+    'influence_logits': Method(
+        _influence_logits, applies=lambda s: s.recipe['model'] == 'linear'
+    ),
+    'influence_all_data': Method(_influence_all, applies=_has_dense_layers),
+    'trak': Method(_trak('identity')),
+    'trak_gauss_newton': Method(_trak('margin')),
+    'tracin': Method(_tracin, applies=_has_epochs),
+    'metagradient': Method(
+        _metagradient,
+        applies=lambda s: bool(s.metagradients),
+        is_chosen=False,
+    ),
+    'representation': Method(_representation, applies=_has_features),
+    'input_similarity': Method(_input, is_chosen=False),
+    'knn': Method(_knn, applies=_has_dense_layers),
+}

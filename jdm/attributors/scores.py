@@ -1,0 +1,80 @@
+"""What every attributor returns: a number for each example and target."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+  """What each training example does to each target, and what it cost.
+
+  Attributes:
+    values: float32 `[num_train, num_targets]`. Positive where the example
+      raises the outcome: helpful, for outcomes of which more is better.
+    method: name of the attributor.
+    units: of the values; only 'outcome units' can be compared with weights of
+      datamodels without a scale that is fitted.
+    num_models: trained models that were read.
+    gradients: gradients of one example (or target) in one model that were
+      taken; products with a Hessian count as two for each of its examples.
+    options: what was chosen, by name.
+  """
+
+  values: np.ndarray
+  method: str
+  units: str
+  num_models: int = 0
+  gradients: int = 0
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    values = np.asarray(self.values)
+    if values.ndim != 2:
+      raise ValueError(
+          '`Scores` expects values [num_train, num_targets], got shape'
+          f' {list(values.shape)}.'
+      )
+    num_bad = values.size - np.count_nonzero(np.isfinite(values))
+    if num_bad:
+      raise ValueError(
+          f'`{self.method}` found {num_bad} scores that are not finite, of'
+          f' {values.size}; raise the damping, or leave out models that'
+          ' diverged.'
+      )
+
+
+def top_overlap(first: np.ndarray, second: np.ndarray, num_top: int) -> float:
+  """How much two estimates agree on the most helpful examples.
+
+  Args:
+    first: `[num_train, num_targets]`, such as of one half of a pool.
+    second: same shape, of the other half.
+    num_top: examples of highest score of each target.
+
+  Returns:
+    Mean over targets of the share of the first's top that the second's has;
+    `num_top / num_train` by chance.
+
+  Raises:
+    ValueError: if shapes differ or `num_top` is out of range.
+  """
+  first, second = np.asarray(first), np.asarray(second)
+  if first.ndim != 2 or first.shape != second.shape:
+    raise ValueError(
+        '`top_overlap` expects two arrays of one shape [num_train,'
+        f' num_targets], got {list(first.shape)} and {list(second.shape)}.'
+    )
+  if not 1 <= num_top <= len(first):
+    raise ValueError(
+        f'`top_overlap` expects num_top from 1 to {len(first)}, got {num_top}.'
+    )
+  chosen = []
+  for scores in (first, second):
+    rows = np.argsort(-scores, axis=0, kind='stable')[:num_top]
+    is_top = np.zeros(scores.shape, bool)
+    np.put_along_axis(is_top, rows, True, axis=0)
+    chosen.append(is_top)
+  return float((chosen[0] & chosen[1]).sum() / (num_top * first.shape[1]))

@@ -1,0 +1,470 @@
+"""Informed datamodels: a regression that starts from scores of an attributor.
+
+Models that were trained for masks and outcomes have gradients as well. Scores
+made of them (`jdm.attributors`, damped influence above all) say much about the
+weights before any regression; what the regression then has to find is smaller,
+and it is larger where the scores are large:
+
+  w_t = c_t tau_t + u_t,   u_tj of variance proportional to |tau_tj| + floor
+
+with tau the scores, their scale c_t by least squares, and u by ridge regression
+with these variances (a Gaussian process with tau as its mean), or by the
+weighted LASSO, whose penalties are their inverses. What is chosen (which scores,
+which penalty, which strength) is chosen by cross-validation on all models. Scores
+that do not help a ridge regression clearly have to beat plain LASSO as well, so
+that useless ones do no harm.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any, NamedTuple, Unpack
+
+from absl import logging
+import numpy as np
+
+from jdm import datamodels as datamodels_lib
+from jdm.regressors import observations as observations_lib
+from jdm.solvers import direct
+from jdm.solvers import folds as folds_lib
+from jdm.solvers import general_ridge
+from jdm.solvers import moments as moments_lib
+from jdm.solvers import path as path_lib
+from jdm.solvers import penalties
+
+_NAME = 'informed'
+_WHO = f'{_NAME}.fit'
+PENALTIES = ('auto', 'ridge', 'l1', 'all')
+# Noise over prior variance of an outcome, from the prior alone to nearly none.
+_STRENGTHS = tuple(float(x) for x in np.geomspace(300, 0.03, 9))
+_MIN_RATIO = 1e-2
+_NUM_LAMS = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prior:
+  """Scores that a regression starts from.
+
+  Attributes:
+    values: `[num_train, num_targets]`, positive = helpful; only their ratios
+      within a target matter. From all models.
+    without_fold: `[num_folds, num_train, num_targets]`, fold k of models that
+      are in no fold k: they score fold k. None if no model of the regression
+      has a part in the scores.
+    name: shown with the choice.
+  """
+
+  values: np.ndarray
+  without_fold: np.ndarray | None = None
+  name: str = 'prior'
+
+
+class _Candidate(NamedTuple):
+  """What may be chosen.
+
+  Attributes:
+    kind: 'ridge', 'plain' (ridge without scores), 'l1' or 'lasso'.
+    prior: index of the scores.
+    strength: of ridge; nan otherwise.
+    lam: `[num_targets]`, of l1; None otherwise.
+    errors: `[num_targets]`, mean squared errors of cross-validation.
+    by_fold: `[num_folds]`, mean over targets of errors as shares of their
+      variances, where nothing was chosen target by target.
+  """
+
+  kind: str
+  prior: int
+  strength: float
+  lam: np.ndarray | None
+  errors: np.ndarray
+  by_fold: np.ndarray
+
+
+def fit(
+    masks: Any,
+    outcomes: Any,
+    prior: Any,
+    *,
+    num_folds: int = 5,
+    penalty: str = 'auto',
+    floor: float = 0.1,
+    tol: float = 1e-4,
+    progress: Callable[[int, int], None] | None = None,
+    **labels: Unpack[observations_lib.Labels],
+) -> datamodels_lib.Datamodels:
+  """Fits a linear datamodel to each target, around scores.
+
+  Args:
+    masks: bool `[num_models, num_train]` or `subsets.PackedMasks`; row i is
+      model i's training set.
+    outcomes: `[num_models, num_targets]`, finite.
+    prior: `[num_train, num_targets]` scores, or a `Prior`, or several of either,
+      of which the one that predicts best by itself is taken.
+    num_folds: of the cross-validation; model i is in fold i mod num_folds.
+    penalty: 'ridge'; 'l1'; 'all' for the best of both, of plain LASSO and of
+      ridge without scores; or 'auto', which tries l1 only where ridge regression
+      is not better with the scores than without by a standard error over folds
+      (with fewer models than examples it costs far more than ridge).
+    floor: of the prior's sizes, over their mean: what scores of 0 are given.
+    tol: bound of the relative duality gap.
+    progress: called with the number of steps done and in all.
+    **labels: ids and names to note, `observations.Labels`.
+
+  Returns:
+    Datamodels. `val_mse` is the cross-validation's; lam is the ridge's or that
+    of the l1 penalty.
+
+  Raises:
+    TypeError: on unknown keywords.
+    ValueError: if shapes, dtypes, values or options do not make sense; a prior
+      that is transposed, constant for all targets, or not finite.
+
+  References:
+    Ilyas et al., `Datamodels <https://arxiv.org/abs/2202.00622>`_, 2022, for
+    the regression; Park et al., `TRAK <https://arxiv.org/abs/2303.14186>`_,
+    2023, for scores of gradients averaged over models.
+  """
+  observations = observations_lib.split(
+      _NAME, masks, outcomes, choose=False, labels=labels
+  )
+  if penalty not in PENALTIES:
+    raise ValueError(f'`{_WHO}` expects penalty {PENALTIES}, got {penalty!r}.')
+  if not floor > 0 or not tol > 0:
+    raise ValueError(
+        f'`{_WHO}` expects floor and tol above 0, got {floor} and {tol}.'
+    )
+  if not 2 <= num_folds <= len(observations.masks) // 2:
+    raise ValueError(
+        f'`{_WHO}` expects num_folds from 2 to half of the'
+        f' {len(observations.masks)} models, got {num_folds}.'
+    )
+  shape = observations.num_train, observations.num_targets
+  priors = [_checked(one, shape, num_folds) for one in _as_list(prior)]
+  choice = _Choice(observations, priors, num_folds, floor, tol, progress)
+  best = choice.choose(penalty)
+  weights, bias, lam, gap = choice.fit(best)
+  return observations_lib.to_datamodels(
+      observations,
+      weights=weights.astype(np.float32),
+      bias=bias,
+      lam=lam,
+      gap=gap,
+      val_mse=best.errors,
+  )
+
+
+def _as_list(prior: Any) -> list[Prior]:
+  """One or several priors, each as a `Prior`."""
+  if isinstance(prior, Prior):
+    return [prior]
+  several = isinstance(prior, Sequence) and len(prior) > 0
+  if several and isinstance(prior[0], Prior):
+    return list(prior)
+  if several and np.ndim(prior[0]) == 2:
+    return [
+        Prior(values=np.asarray(one), name=f'prior {index}')
+        for index, one in enumerate(prior)
+    ]
+  return [Prior(values=np.asarray(prior))]
+
+
+def _checked(prior: Prior, shape: tuple[int, int], num_folds: int) -> Prior:
+  """The prior in float64, or an error that says what is wrong."""
+  values = np.asarray(prior.values, np.float64)
+  if values.shape != shape:
+    turned = values.shape == shape[::-1]
+    cure = '; it is transposed: pass `prior.T`' if turned else ''
+    raise ValueError(
+        f'`{_WHO}` expects a prior of shape [num_train, num_targets] ='
+        f' {shape}, got {values.shape}{cure}.'
+    )
+  parts = prior.without_fold
+  if parts is not None:
+    parts = np.asarray(parts, np.float64)
+    if parts.shape != (num_folds, *shape):
+      raise ValueError(
+          f'`{_WHO}` expects without_fold of shape {(num_folds, *shape)}, the'
+          f' prior without each fold, got {parts.shape}.'
+      )
+  for array in (values, parts):
+    if array is not None and not np.isfinite(array).all():
+      raise ValueError(
+          f'`{_WHO}` expects a finite prior, got'
+          f' {int(np.sum(~np.isfinite(array)))} of {array.size} values that are'
+          ' not; raise the damping of the scores, or drop the models that'
+          ' diverged.'
+      )
+  if (np.ptp(values, axis=0) == 0).all():
+    raise ValueError(
+        f'`{_WHO}` expects a prior that tells examples apart, got the same'
+        ' value for all examples of each target; without scores use'
+        ' `regressors.lasso`.'
+    )
+  return dataclasses.replace(prior, values=values, without_fold=parts)
+
+
+class _Choice:
+  """Candidates and their errors by cross-validation."""
+
+  def __init__(self, observations, priors, num_folds, floor, tol, progress):
+    self._masks, self._outcomes = observations.masks, observations.outcomes
+    self._priors, self._floor, self._tol = priors, floor, tol
+    self._num_folds = num_folds
+    self._fold_of = folds_lib.assign(len(self._masks), num_folds)
+    self._sizes = np.bincount(self._fold_of)
+    self._steps = 0
+    self._progress, self._done = progress, 0
+    # A lower bound of the noise keeps a target that varies little in its place.
+    spread = np.var(self._outcomes, axis=0, dtype=np.float64)
+    self._level = np.where(spread > 0, spread, 1)
+
+  def choose(self, penalty: str) -> _Candidate:
+    """The candidate with the lowest error, as a share of each variance.
+
+    Errors are averaged over targets before they are compared: with few models
+    those of one target say little.
+    """
+    kinds = {'ridge': ('ridge',), 'l1': ('l1',)}.get(
+        penalty, ('ridge', 'plain', 'l1', 'lasso')
+    )
+    self._steps = self._num_folds * (1 + len(kinds))
+    prior = self._best_prior()
+    found: dict[str, _Candidate] = {}
+    for kind in kinds:
+      if kind in ('ridge', 'plain'):
+        found[kind] = self._lowest(self._ridges(kind, prior))
+      elif penalty != 'auto' or not self._helps(found):
+        found[kind] = self._lasso(kind, prior)
+    best = self._lowest(list(found.values()))
+    logging.info(
+        '`%s` chose %s around %s (strength %.3g); errors as shares of the'
+        ' variance: %s',
+        _WHO,
+        best.kind,
+        self._priors[best.prior].name,
+        best.strength,
+        {kind: round(self._score(one), 4) for kind, one in found.items()},
+    )
+    return best
+
+  def _score(self, candidate: _Candidate) -> float:
+    return float(np.average(candidate.by_fold, weights=self._sizes))
+
+  def _lowest(self, candidates: Sequence[_Candidate]) -> _Candidate:
+    return min(candidates, key=self._score)
+
+  def _helps(self, found: dict[str, _Candidate]) -> bool:
+    """Whether ridge regression is better with the scores than without."""
+    less = found['plain'].by_fold - found['ridge'].by_fold
+    error = np.std(less, ddof=1) / np.sqrt(len(less))
+    return bool(np.average(less, weights=self._sizes) > error)
+
+  def _shares(self, errors: np.ndarray) -> np.ndarray:
+    """Mean over targets, as shares of their variances."""
+    return np.mean(errors / self._level, axis=-1)
+
+  def _tick(self) -> None:
+    self._done += 1
+    if self._progress is not None:
+      self._progress(self._done, self._steps)
+
+  def _split(self, fold: int):
+    """Masks and outcomes of the rest and of the fold."""
+    inside = self._fold_of == fold
+    masks, outcomes = self._masks, self._outcomes
+    return (masks[~inside], outcomes[~inside]), (
+        masks[inside],
+        outcomes[inside],
+    )
+
+  def _scores(self, prior: int, fold: int | None) -> np.ndarray:
+    """Scores that no model of the fold has a part in."""
+    chosen = self._priors[prior]
+    if fold is None or chosen.without_fold is None:
+      return chosen.values
+    return chosen.without_fold[fold]
+
+  def _average(self, errors: Sequence[np.ndarray]) -> np.ndarray:
+    return np.average(np.stack(errors), axis=0, weights=self._sizes)
+
+  def _best_prior(self) -> int:
+    """The prior that predicts best without more."""
+    errors = np.zeros((len(self._priors), self._num_folds))
+    for fold in range(self._num_folds):
+      rest, left_out = self._split(fold)
+      for index in range(len(self._priors)):
+        mean = _offset(*rest, self._scores(index, fold))
+        wrong = _errors(rest, left_out, mean)
+        errors[index, fold] = np.mean(wrong / self._level)
+      self._tick()
+    return int(np.argmin(errors @ self._sizes))
+
+  def _ridges(self, kind: str, prior: int) -> list[_Candidate]:
+    """Ridge regression at each strength."""
+    errors = [[] for _ in _STRENGTHS]
+    for fold in range(self._num_folds):
+      rest, left_out = self._split(fold)
+      scores = self._scores(prior, fold) if kind == 'ridge' else None
+      for index, found in enumerate(self._ridge(*rest, scores, _STRENGTHS)):
+        errors[index].append(_errors(rest, left_out, found.weights.T))
+      self._tick()
+    return [
+        _Candidate(
+            kind=kind,
+            prior=prior,
+            strength=strength,
+            lam=None,
+            errors=self._average(some),
+            by_fold=self._shares(np.stack(some)),
+        )
+        for strength, some in zip(_STRENGTHS, errors)
+    ]
+
+  def _ridge(self, masks, outcomes, scores, strengths):
+    """Solutions at several strengths; scores may be None."""
+    if scores is None:
+      mean = np.zeros((masks.shape[1], outcomes.shape[1]))
+      variance = np.ones_like(mean)
+    else:
+      mean = _offset(masks, outcomes, scores)
+      variance = _prior_variance(scores, self._floor)
+    held = masks.mean(axis=0)
+    # The prior variance of an outcome is that of num_train weights.
+    unit = len(held) * np.mean(held * (1 - held)) / len(masks)
+    return general_ridge.path(
+        masks,
+        outcomes,
+        mean,
+        variance,
+        [strength * unit for strength in strengths],
+        tol=self._tol,
+    )
+
+  def _lasso(self, kind: str, prior: int) -> _Candidate:
+    """A LASSO, weighted and around the scores or plain; each target's lam."""
+    lams = self._grid(kind, prior)
+    errors = []
+    for fold in range(self._num_folds):
+      rest, left_out = self._split(fold)
+      mean, factor = self._around(kind, prior, fold, rest)
+      found = _path(
+          *_minus(rest, mean),
+          factor=factor,
+          lams=lams,
+          val=_minus(left_out, mean),
+          tol=self._tol,
+      )
+      errors.append(found.val_mse_path)
+      self._tick()
+    by_fold = np.stack(errors)
+    # Each target's own lowest error is too low to be compared with others: what
+    # it would have been at one index for all is not.
+    shares = self._shares(by_fold)
+    index = np.average(shares, axis=0, weights=self._sizes).argmin()
+    mean = self._average(errors)
+    kept, columns = mean.argmin(axis=0), np.arange(mean.shape[1])
+    return _Candidate(
+        kind=kind,
+        prior=prior,
+        strength=np.nan,
+        lam=lams[kept, columns],
+        errors=mean[kept, columns],
+        by_fold=shares[:, index],
+    )
+
+  def _around(self, kind, prior, fold, pair):
+    """Offset and factors of a LASSO; (0, None) for the plain one."""
+    if kind == 'lasso':
+      return np.zeros((1, 1)), None
+    scores = self._scores(prior, fold)
+    masks, outcomes = pair
+    factor = 1 / _prior_variance(scores, self._floor)
+    return _offset(masks, outcomes, scores), factor
+
+  def _grid(self, kind, prior) -> np.ndarray:
+    """Penalties [num_lams, num_targets] of all models' problem."""
+    pair = self._masks, self._outcomes
+    mean, factor = self._around(kind, prior, None, pair)
+    masks, outcomes = _minus(pair, mean)
+    centred = outcomes - outcomes.mean(axis=0)[None]
+    cross = masks.T.astype(np.float32) @ centred / len(masks)
+    largest = penalties.largest(
+        cross.astype(np.float64), centred.var(axis=0), factor
+    )
+    return penalties.grid(largest, num_lams=_NUM_LAMS, min_ratio=_MIN_RATIO)
+
+  def fit(self, best: _Candidate):
+    """Weights, bias, lam and gap of a candidate on all models."""
+    pair = self._masks, self._outcomes
+    held = self._masks.mean(axis=0)
+    if best.kind in ('ridge', 'plain'):
+      scores = None
+      if best.kind == 'ridge':
+        scores = self._scores(best.prior, None)
+      (found,) = self._ridge(*pair, scores, (best.strength,))
+      weights = found.weights.T
+      unit = len(held) * np.mean(held * (1 - held)) / len(self._masks)
+      lam = np.full(weights.shape[1], best.strength * unit)
+      gap = found.gap
+    else:
+      mean, factor = self._around(best.kind, best.prior, None, pair)
+      result = _path(
+          *_minus(pair, mean),
+          factor=factor,
+          lams=np.asarray(best.lam)[None],
+          val=None,
+          tol=self._tol,
+      )
+      weights, lam, gap = result.weights + mean, result.lam, result.gap
+    # What no mask tells of is 0, whatever the scores say.
+    weights = np.where(((held > 0) & (held < 1))[:, None], weights, 0)
+    bias = self._outcomes.mean(axis=0) - held @ weights
+    return weights, bias, lam, gap
+
+
+def _prior_variance(scores: np.ndarray, floor: float) -> np.ndarray:
+  """Prior variances of mean 1 [num_train, num_targets]."""
+  sizes = np.abs(scores)
+  mean = sizes.mean(axis=0)
+  sizes = sizes / np.where(mean > 0, mean, 1)[None] + floor
+  return sizes / sizes.mean(axis=0)[None]
+
+
+def _offset(masks, outcomes, scores) -> np.ndarray:
+  """The scores, scaled by least squares, target by target."""
+  centred = masks.astype(np.float32) - masks.mean(axis=0, dtype=np.float32)
+  predicted = (centred @ scores.astype(np.float32)).astype(np.float64)
+  outcomes = outcomes - outcomes.mean(axis=0)[None]
+  square = np.sum(predicted**2, axis=0)
+  scale = np.sum(predicted * outcomes, axis=0) / np.where(square > 0, square, 1)
+  return scores * scale[None]
+
+
+def _errors(rest, left_out, weights) -> np.ndarray:
+  """Mean squared errors [num_targets] on a fold, means taken from the rest."""
+  (masks, outcomes), (others, wanted) = rest, left_out
+  shift = others.astype(np.float32) - masks.mean(axis=0, dtype=np.float32)
+  predicted = shift @ weights.astype(np.float32)
+  wanted = wanted - outcomes.mean(axis=0)[None]
+  return np.asarray(
+      np.mean((wanted - predicted) ** 2, axis=0, dtype=np.float64)
+  )
+
+
+def _minus(pair, mean):
+  """Masks, and outcomes without what the offset explains."""
+  masks, outcomes = pair
+  if not mean.any():
+    return masks, outcomes
+  product = masks.astype(np.float32) @ mean.astype(np.float32)
+  return masks, outcomes - product
+
+
+def _path(masks, outcomes, *, factor, lams, val, tol) -> path_lib.LassoPath:
+  """LASSO paths by the cheaper route."""
+  options: dict[str, Any] = {'factor': factor, 'lams': lams, 'tol': tol}
+  if val is not None:
+    options |= {'val_masks': val[0], 'val_outcomes': val[1]}
+    options['dual_point'] = 'corrected'  # They are only compared.
+  if 2 * len(masks) < masks.shape[1]:
+    return direct.lasso_path(masks, outcomes, **options)
+  return path_lib.lasso_path(moments_lib.of(masks, outcomes), **options)

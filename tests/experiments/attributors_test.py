@@ -1,0 +1,178 @@
+"""Tests of the comparison of attributors, on pools of a few seconds."""
+
+import csv
+import json
+import os
+from unittest import mock
+
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+
+from experiments import attributor_cases
+from experiments import attributor_methods
+from experiments import attributor_steps
+from experiments import metagradient_cases
+from jdm.interop import dattri
+from jdm.training import sgd
+
+_CONFIG = sgd.Config(epochs=2, batch_size=10, learning_rate=0.1)
+_TINY = attributor_cases.Setting(
+    recipe={
+        'dataset': 'digits',
+        'dataset_options': {'num_train': 60, 'num_test': 6},
+        'model': 'mlp',
+        'model_options': {'hidden': [5]},
+        'training': _CONFIG,
+    },
+    budgets=(30,),
+    few=(15,),
+    alphas=(0.5,),
+    num_heldout=12,
+    num_plants=15,
+    num_planted=3,
+    removals=2,
+    replicates=2,
+    loo_replicates=1,
+    epochs=(1, 2),
+)
+
+
+class CompareTest(parameterized.TestCase):
+
+  def _run(self, folder, **options):
+    with mock.patch.dict(attributor_cases.SETTINGS, tiny=_TINY):
+      return attributor_steps.run(folder, ['tiny'], **options)
+
+  def test_rows(self):
+    folder = self.create_tempdir().full_path
+    chosen = ['ridge', 'influence', 'tracin', 'input_similarity']
+    rows = self._run(folder, chosen=chosen, peers=True)
+    self.assertEqual([row['method'] for row in rows], chosen)
+    for row in rows:
+      self.assertBetween(row['lds'], -1, 1)
+      self.assertLess(*row['lds_interval'])
+      self.assertEqual(row['num_heldout'], 12)
+      for name in ('mislabel_auc', 'leakage_auc'):
+        self.assertBetween(row[name], 0, 1)
+      self.assertBetween(row['loo_correlation'], -1, 1)
+      # Of two removals that may leave a class empty.
+      self.assertIn('counterfactual_spearman', row)
+    by_name = {row['method']: row for row in rows}
+    # A fifth of each budget chooses, and is paid for where it does.
+    self.assertEqual(by_name['ridge']['num_models'], 30)
+    self.assertEqual(by_name['influence']['num_models'], 15)
+    self.assertEqual(by_name['input_similarity']['num_models'], 0)
+    self.assertEqual(by_name['influence']['num_candidates'], 7)
+    self._check_files(folder, rows)
+    self._check_peers(folder, rows)
+
+  def _check_files(self, folder, rows):
+    with open(f'{folder}/attributors_tiny.json', encoding='utf-8') as file:
+      found = json.load(file)
+    self.assertLen(found['rows'], len(rows))
+    self.assertIn('recipe', found)
+    with open(f'{folder}/attributors_tiny.csv', encoding='utf-8') as file:
+      self.assertLen(list(csv.DictReader(file)), len(rows))
+    for name in ('attributors_tiny.md', 'attributors_tiny.png'):
+      self.assertTrue(os.path.exists(f'{folder}/{name}'))
+
+  def _check_peers(self, folder, rows):
+    """Scores of another package are scored and chosen as our own."""
+    pool = f'{folder}/tiny/alpha_0.5_seed_0'
+    truth = dattri.load(f'{pool}/ground_truth.npz')
+    self.assertEqual(truth.indices.shape, (12, 30))
+    with np.load(f'{pool}/peers.npz') as file:
+      self.assertEqual(file['kernel_0'].shape, (12, 5, 64))
+      self.assertEqual(file['kernel_1'].shape, (12, 10, 5))
+      about = json.loads(str(file['about']))
+    with np.load(f'{pool}/influence_15.npz') as file:
+      good = file['values']
+    np.savez(f'{pool}/peer_other.npz', a=-good, b=good)
+    values = {
+        'method': 'other',
+        'budget': about['budget'],
+        'num_read': 4,
+        'cpu_seconds': 1.0,
+        'gradients': 5,
+        'candidates': {'a': {'reg': 1}, 'b': {'reg': 2}},
+        'versions': {},
+    }
+    with open(f'{pool}/peer_other.json', 'w', encoding='utf-8') as file:
+      json.dump(values, file)
+    with mock.patch.object(
+        attributor_methods, 'choose', wraps=attributor_methods.choose
+    ) as choose:
+      again = self._run(folder, chosen=['influence'])
+    choose.assert_called_once()  # Nothing of our own is done again.
+    own, other = again
+    self.assertEqual(other['method'], 'other')
+    self.assertEqual(other['num_models'], 4 + 3)
+    self.assertEqual(abs(other['lds']), abs(own['lds']))
+
+  def test_validation_chooses(self):
+    budget = mock.Mock()
+    generator = np.random.default_rng(0)
+    budget.masks = generator.random((40, 8)) < 0.5
+    weights = generator.normal(size=(8, 3))
+    budget.outcomes = budget.masks @ weights
+    budget.num_val = 20
+    found = [
+        attributor_methods.Candidate(values=values)
+        for values in (-weights, weights, generator.normal(size=(8, 3)))
+    ]
+    self.assertIs(attributor_methods.choose(budget, found), found[1])
+
+  def test_informed_counts_all_its_models(self):
+    folder = self.create_tempdir().full_path
+    (row,) = self._run(folder, chosen=['informed'])
+    self.assertEqual(row['num_models'], 30)
+    self.assertEqual(row['options'], {'num_prior': 30, 'num_folds': 5})
+    self.assertGreater(row['gradients'], 0)
+
+  @parameterized.parameters(
+      (['digits'], {}),
+      (['tiny'], {'chosen': ['shapley']}),
+      (['tiny'], {'num_seeds': 0}),
+      ([], {}),
+  )
+  def test_bad_flags(self, names, options):
+    with self.assertRaisesRegex(ValueError, '--settings are of'):
+      with mock.patch.dict(attributor_cases.SETTINGS, tiny=_TINY):
+        attributor_steps.run('unused', names, **options)
+
+  def test_every_setting_shrinks(self):
+    for setting in attributor_cases.SETTINGS.values():
+      small = attributor_cases.shrunk(setting, 100)
+      self.assertLess(small.num_heldout, setting.num_heldout)
+
+
+class MetagradientsTest(absltest.TestCase):
+
+  def test_rows(self):
+    setting = metagradient_cases.Setting(
+        dataset={'name': 'digits', 'num_train': 60, 'num_test': 6},
+        hidden=(5,),
+        config=_CONFIG,
+    )
+    folder = self.create_tempdir().full_path
+    options = {'activations': ['gelu'], 'num_subsets': 12, 'num_targets': 3}
+    with mock.patch.dict(metagradient_cases.SETTINGS, tiny=setting):
+      rows = metagradient_cases.run(folder, ['tiny'], **options)
+      with mock.patch.object(metagradient_cases, '_measure') as measure:
+        self.assertEqual(
+            metagradient_cases.run(folder, ['tiny'], **options), rows
+        )
+      measure.assert_not_called()
+    self.assertLen(rows, 6)
+    # A step or six of an almost linear training.
+    exact = [row for row in rows if row['method'] == 'metagradient']
+    self.assertGreater(exact[0]['lds'], 0.8)
+
+  def test_bad_flags(self):
+    with self.assertRaisesRegex(ValueError, '--settings are of'):
+      metagradient_cases.run('unused', ['mnist'])
+
+
+if __name__ == '__main__':
+  absltest.main()

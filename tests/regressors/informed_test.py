@@ -1,0 +1,109 @@
+from absl.testing import absltest
+from absl.testing import parameterized
+import numpy as np
+
+from jdm import metrics
+from jdm.regressors import informed
+from jdm.regressors import lasso
+from tests import planted
+
+
+def _problem(seed, num_models=80, noise=2.0):
+  """Many small weights and much noise; scores that know them roughly."""
+  generator = np.random.default_rng(seed)
+  weights = generator.standard_t(3, size=(60, 6))
+  masks = planted.fixed_size_masks(generator, 1200, 60, 0.5)
+  signal = masks @ weights
+  outcomes = signal + noise * signal.std() * generator.normal(size=signal.shape)
+  scores = 3 * (weights + 0.7 * weights.std() * generator.normal(size=(60, 6)))
+  few = slice(0, num_models)
+  rest = slice(600, None)
+  return (masks[few], outcomes[few]), (masks[rest], signal[rest]), scores
+
+
+def _lds(fitted, heldout):
+  masks, wanted = heldout
+  # An all-zero datamodel predicts no order.
+  return np.nan_to_num(metrics.spearman(masks @ fitted.weights, wanted)).mean()
+
+
+class InformedTest(parameterized.TestCase):
+
+  @parameterized.parameters('ridge', 'l1', 'auto')
+  def test_beats_the_scores_and_the_regression_alone(self, penalty):
+    pair, heldout, scores = _problem(0)
+    fitted = informed.fit(*pair, scores, penalty=penalty)
+    plain = lasso.fit(*pair)
+    alone = metrics.spearman(heldout[0] @ scores, heldout[1]).mean()
+    self.assertGreater(_lds(fitted, heldout), _lds(plain, heldout) + 0.1)
+    if penalty != 'l1':
+      self.assertGreater(_lds(fitted, heldout), alone)
+    self.assertTrue((fitted.gap <= 1.1e-4).all())
+    self.assertEqual(fitted.regressor, 'informed')
+    self.assertLen(fitted.fit_ids, 80)
+    self.assertEmpty(fitted.val_ids)
+
+  @parameterized.parameters(80, 400)
+  def test_useless_scores_do_no_harm(self, num_models):
+    (masks, outcomes), heldout, scores = _problem(1, num_models, noise=0.5)
+    shuffled = np.random.default_rng(0).permutation(scores, axis=0)
+    fitted = informed.fit(masks, outcomes, shuffled)
+    plain = lasso.fit(masks, outcomes)
+    self.assertGreater(_lds(fitted, heldout), _lds(plain, heldout) - 0.02)
+
+  def test_takes_the_best_of_several_scores(self):
+    pair, _, scores = _problem(2)
+    noise = np.random.default_rng(0).normal(size=scores.shape)
+    one = informed.fit(*pair, scores, penalty='ridge')
+    several = informed.fit(*pair, [noise, scores, -noise], penalty='ridge')
+    np.testing.assert_array_equal(several.weights, one.weights)
+
+  def test_each_fold_is_scored_without_its_models(self):
+    pair, _, scores = _problem(3)
+    generator = np.random.default_rng(0)
+    # Scores that only the folds know to be useless.
+    without = generator.normal(size=(5, *scores.shape))
+    prior = informed.Prior(values=scores, without_fold=without)
+    fitted = informed.fit(*pair, prior, penalty='all')
+    seen = informed.fit(*pair, scores, penalty='all')
+    self.assertGreater(fitted.val_mse.mean(), seen.val_mse.mean())
+
+  def test_scale_of_scores_and_shift_of_outcomes_do_not_matter(self):
+    (masks, outcomes), _, scores = _problem(4)
+    one = informed.fit(masks, outcomes, scores, penalty='ridge')
+    other = informed.fit(masks, outcomes + 7, 1e3 * scores, penalty='ridge')
+    np.testing.assert_allclose(other.weights, one.weights, atol=1e-2)
+    np.testing.assert_allclose(other.bias - one.bias, 7, atol=0.2)
+
+  def test_constant_outcomes_and_examples(self):
+    (masks, outcomes), _, scores = _problem(5)
+    masks, outcomes = masks.copy(), outcomes.copy()
+    masks[:, 3], outcomes[:, 1] = True, 2.0
+    fitted = informed.fit(masks, outcomes, scores, penalty='ridge')
+    np.testing.assert_array_equal(fitted.weights[3], 0)
+    np.testing.assert_allclose(fitted.weights[:, 1], 0, atol=1e-6)
+    np.testing.assert_allclose(fitted.bias[1], 2, atol=1e-5)
+
+  def test_bad_input(self):
+    pair, _, scores = _problem(6)
+    with self.assertRaisesRegex(ValueError, 'transposed'):
+      informed.fit(*pair, scores.T)
+    with self.assertRaisesRegex(ValueError, r'\(60, 6\), got \(60, 5\)'):
+      informed.fit(*pair, scores[:, :5])
+    with self.assertRaisesRegex(ValueError, 'tells examples apart'):
+      informed.fit(*pair, np.ones_like(scores))
+    with self.assertRaisesRegex(ValueError, '1 of 360 values'):
+      informed.fit(*pair, np.where(scores == scores.max(), np.nan, scores))
+    with self.assertRaisesRegex(ValueError, 'penalty'):
+      informed.fit(*pair, scores, penalty='l2')
+    with self.assertRaisesRegex(ValueError, 'num_folds from 2'):
+      informed.fit(*pair, scores, num_folds=50)
+    with self.assertRaisesRegex(ValueError, 'floor and tol'):
+      informed.fit(*pair, scores, floor=0)
+    prior = informed.Prior(values=scores, without_fold=scores[None])
+    with self.assertRaisesRegex(ValueError, r'without_fold of shape \(5, 60'):
+      informed.fit(*pair, prior)
+
+
+if __name__ == '__main__':
+  absltest.main()
