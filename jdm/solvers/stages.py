@@ -99,8 +99,45 @@ def follow(
       chosen = lams[found.kept, np.arange(len(scale))][None]
       plan = plans.accurate(options, summary, chosen, validation, 'best')
       last = solve(plan, found.weights[:, 0], options.narrow())
-  return _finish(
-      summary, plan, found, last, lams, certify if options.certify else None
+  check = certify if options.certify else None
+  path = _finish(summary, plan, found, last, lams, check)
+  missed = ~path.converged.reshape(-1, len(scale)).all(axis=0)
+  if check is None or not missed.any() or options.narrow() == 'float64':
+    return path
+  # Rounding of float32 products may stand in the way, as where columns are
+  # nearly copies of each other.
+  source = found if last is None else last
+  exact = _exact(plan, path, missed, scale, options.max_epochs)
+  start = source.weights[:, 0] / scale[:, None]
+  again = solve(exact, start, 'float64')
+  source.weights[:] /= scale[:, None, None].astype(plan.dtype)  # As found.
+  source.weights[missed] = again.weights[missed]
+  source.num_epochs[missed] += again.num_epochs[missed]
+  return _finish(summary, plan, found, last, lams, check)
+
+
+def _exact(plan, path, missed, scale, max_epochs) -> tiles.Plan:
+  """Solves the targets that missed again, with float64 products."""
+  lams, ridges = plan.lams, plan.ridges
+  if plan.keep == 'best':
+    rows = np.arange(len(scale))
+    kept = np.argmax(path.lams == path.lam[None], axis=0)
+    single = lams.shape[1] == 1
+    at = (rows, np.zeros_like(kept) if single else kept)
+    lams = lams[at][:, None]
+    ridges = None if ridges is None else ridges[at][:, None]
+  return dataclasses.replace(
+      plan,
+      # A target without variance is finished before it starts.
+      variance=np.where(missed, plan.variance, 0),
+      lams=lams,
+      ridges=ridges,
+      validation=None,
+      max_epochs=max_epochs,
+      depth=3,
+      aim=0.5 * plan.tol if plan.dtype == 'float32' else plan.aim,
+      curvature=None,
+      state='float64',
   )
 
 
