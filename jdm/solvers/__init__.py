@@ -19,6 +19,7 @@ homotopy       following paths, each target at its own penalty
 proximal       the sweeps on the Gram matrix
 extrapolation  Anderson acceleration
 certificate    duality gaps
+debiased       relaxed and debiased weights, with intervals
 precision      float64 inside a scope
 """
 

@@ -10,6 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
+_ROUNDING = 1e-7  # Relative; sums of float64 are far better.
+_LANCZOS_STEPS = 16
+_LANCZOS_TRAIN = 8192  # Beyond, the matrix is never whole.
+_BLOCK_NUMBERS = 2**24
+
 
 class Statistics(Protocol):
   """Centred second moments of m models and their outcomes; float64."""
@@ -149,6 +154,89 @@ class Centred:
       offset = self.outcome_mean - self.column_mean @ some - bias[index]
       errors[index] = np.maximum(quadratic, 0) + offset**2
     return errors
+
+
+def check(statistics: Statistics, who: str) -> None:
+  """Raises unless statistics can be those of centred columns and outcomes.
+
+  Negative eigenvalues of the Gram matrix are looked for by a few steps of
+  Lanczos' method: one that is found is there, small ones may be missed.
+
+  Args:
+    statistics: to check.
+    who: complains.
+
+  Raises:
+    ValueError: if a number is not finite, a variance or an eigenvalue is
+      negative by more than rounding, or a product with an outcome is larger
+      than both variances allow, as where only one of both was centred.
+  """
+  cross, spread = statistics.centred_cross(), statistics.variance()
+  if not (np.isfinite(cross).all() and np.isfinite(spread).all()):
+    raise ValueError(f'`{who}` got moments that are not finite.')
+  diagonal, largest = np.zeros(len(cross)), 0.0
+  for rows in _blocks(len(cross)):
+    block = statistics.gram_rows(rows)
+    diagonal[rows] = np.diagonal(block, offset=rows.start)
+    if not np.isfinite(block).all():
+      raise ValueError(f'`{who}` got a Gram matrix that is not finite.')
+    largest = max(largest, float(np.abs(block).max()))
+  least = min(diagonal.min() / max(largest, 1e-300), 0)
+  if least < -_ROUNDING or (spread < 0).any():
+    raise ValueError(
+        f'`{who}` expects variances of 0 or more, got {diagonal.min():.3g} of a'
+        f' column and {spread.min():.3g} of an outcome.'
+    )
+  bound = np.sqrt(np.maximum(diagonal, 0)[:, None] * spread[None])
+  floor = _ROUNDING * np.sqrt(largest * spread)[None]
+  over = np.abs(cross) - (1 + _ROUNDING) * bound - floor
+  if (over > 0).any():
+    column, target = np.unravel_index(np.argmax(over), over.shape)
+    raise ValueError(
+        f'`{who}` expects moments around the means: the product of column'
+        f' {column} and outcome {target} is {cross[column, target]:.3g}, their'
+        f' variances allow {bound[column, target]:.3g}. Take the means off'
+        ' masks and outcomes alike, as `Moments` and `DenseMoments` do.'
+    )
+  if len(cross) <= _LANCZOS_TRAIN:
+    _check_definite(statistics.gram(), who)
+
+
+def _blocks(num_train: int) -> list[slice]:
+  """Rows of the Gram matrix to look at together."""
+  step = max(1, _BLOCK_NUMBERS // num_train)
+  return [slice(start, start + step) for start in range(0, num_train, step)]
+
+
+def _check_definite(gram: np.ndarray, who: str) -> None:
+  """Raises if Lanczos' method finds a negative eigenvalue."""
+  values = _ritz_values(gram)
+  if values[0] < -_ROUNDING * abs(values[-1]):
+    raise ValueError(
+        f'`{who}` expects a positive semidefinite Gram matrix, got one with an'
+        f' eigenvalue of {values[0]:.3g} or less beside a largest one of about'
+        f' {values[-1]:.3g}: more than rounding. Were models subtracted that'
+        ' had never been added, or entries changed?'
+    )
+
+
+def _ritz_values(gram: np.ndarray) -> np.ndarray:
+  """Values between the extreme eigenvalues, and soon near them."""
+  vector = np.random.default_rng(0).normal(size=len(gram))
+  basis = np.zeros((min(_LANCZOS_STEPS, len(gram)), len(gram)))
+  images, largest = np.zeros_like(basis), np.abs(gram).max()
+  count = 0
+  for row, image in zip(basis, images):
+    norm = np.linalg.norm(vector)
+    if count and norm <= _ROUNDING * largest:
+      break
+    row[:] = vector / norm
+    count += 1
+    image[:] = gram @ row
+    vector, found = image.copy(), basis[:count]
+    for _ in range(2):  # Once more: rounding.
+      vector -= found.T @ (found @ vector)
+  return np.linalg.eigvalsh(basis[:count] @ images[:count].T)
 
 
 def of(statistics: Statistics) -> Centred:

@@ -72,7 +72,7 @@ def _is_definite(gram: jax.Array, shift: jax.Array) -> jax.Array:
   return jnp.isfinite(jnp.diagonal(jnp.linalg.cholesky(lowered))).all()
 
 
-def _level(moments: centred.Statistics) -> tuple[float, bool]:
+def level_of(moments: centred.Statistics) -> tuple[float, bool]:
   """Mean of the diagonal of the Gram matrix; whether G 1 = 0."""
   size = moments.num_train
   diagonal, largest = np.zeros(size), 0.0
@@ -123,7 +123,7 @@ def curvature(moments: centred.Statistics) -> Curvature | None:
   """
   if moments.num_models <= moments.num_train:
     return None
-  level, balanced = _level(moments)
+  level, balanced = level_of(moments)
   if not level > 0:
     return None
   bound, floor = first_bound(moments, level)
@@ -296,7 +296,7 @@ def _gap_function(
     if bound is None and l1_ratio == 1:
       return _residual_gap
     return functools.partial(_bounded_gap, bound or NO_CURVATURE)
-  level, balanced = _level(moments)
+  level, balanced = level_of(moments)
   lifted = _lifted(moments, 'float64', level, balanced)
   factor = jnp.linalg.cholesky(jnp.asarray(lifted))
   if not jnp.isfinite(factor).all():
@@ -344,32 +344,54 @@ def from_moments(
   """
   cross, variance = moments.centred_cross(), moments.variance()
   num_train, num_targets = cross.shape
+  weights, lam = _check_solution(weights, lam, cross.shape)
   weights = weights.reshape(-1, num_train, num_targets)
-  lams = np.asarray(lam, np.float64).reshape(-1, num_targets)
+  lams = lam.reshape(-1, num_targets)
   gaps = np.zeros(lams.shape)
   times = gram_blocks.Product(moments, device)
   with precision.float64(), jax.default_device(device):
     put = functools.partial(jnp.asarray, dtype=jnp.float64)
     find = _gap_function(moments, dual_point, l1_ratio)
-    for index, whole, part, products in _products(times, weights, tile):
+    for index, part, rows, products in _products(times, weights, tile):
       factors = None if factor is None else put(factor[:, part].T)
       penalty = penalties.of(
           put(lams[index, part]), factors, l1_ratio, positive
       )
       gap = find(
-          put(products),
+          products,
           put(cross[:, part].T),
           put(variance[part]),
-          put(whole[:, part].T),
+          rows,
           penalty,
       )
       gaps[index, part] = np.asarray(gap)
   return relative(gaps, variance[None]).reshape(np.shape(lam))
 
 
+def _check_solution(weights, lam, shape) -> tuple[np.ndarray, np.ndarray]:
+  """Weights and penalties as arrays, or raises."""
+  weights, lam = np.asarray(weights), np.asarray(lam, np.float64)
+  if weights.shape != (*lam.shape[:-1], *shape) or lam.shape[-1:] != shape[1:]:
+    raise ValueError(
+        '`certificate.from_moments` expects weights [..., num_train,'
+        f' num_targets] and lam [..., num_targets] of {shape[0]} examples and'
+        f' {shape[1]} targets, got {weights.shape} and {lam.shape}.'
+    )
+  if not np.isfinite(weights).all():
+    raise ValueError(
+        '`certificate.from_moments` expects finite weights; NaN or infinity has'
+        ' no certificate.'
+    )
+  if not (np.isfinite(lam) & (lam >= 0)).all():
+    raise ValueError(
+        '`certificate.from_moments` expects finite penalties of 0 or more.'
+    )
+  return weights, lam
+
+
 def _products(
     times: gram_blocks.Product, weights: np.ndarray, tile: int
-) -> Iterator[tuple[int, np.ndarray, slice, np.ndarray]]:
+) -> Iterator[tuple[int, slice, jax.Array, jax.Array]]:
   """Products of all weights with the Gram matrix, a tile at a time.
 
   Args:
@@ -378,16 +400,20 @@ def _products(
     tile: targets at once.
 
   Yields:
-    The index of the penalty and its weights, targets, and products
+    The index of the penalty, targets, and their weights and products, float64
     `[len(targets), num_train]`.
   """
   num_targets = weights.shape[2]
   group = max(times.rows_at_once, tile)
-  for index, whole in enumerate(weights):
+  for index, some in enumerate(weights):
     for first in range(0, num_targets, group):
       last = min(first + group, num_targets)
-      products = times(whole[:, first:last].T)
+      host = None if times.whole is not None else times(some[:, first:last].T)
       for start in range(first, last, tile):
         part = slice(start, min(start + tile, last))
-        own = products[start - first : part.stop - first]
-        yield index, whole, part, own
+        rows = jnp.asarray(some[:, part].T, jnp.float64)
+        if times.whole is not None:
+          yield index, part, rows, rows @ times.whole
+        elif host is not None:
+          own = host[start - first : part.stop - first]
+          yield index, part, rows, jnp.asarray(own)

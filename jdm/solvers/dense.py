@@ -132,10 +132,14 @@ class DenseMoments:
     if sample_weight is None:
       sample_weight = np.ones(len(inputs))
     sample_weight = np.asarray(sample_weight, np.float64)
-    if sample_weight.shape != (len(inputs),) or (sample_weight < 0).any():
+    if (
+        sample_weight.shape != (len(inputs),)
+        or not (np.isfinite(sample_weight) & (sample_weight >= 0)).all()
+    ):
       raise ValueError(
-          '`DenseMoments.add` expects sample weights of 0 or more, of shape'
-          f' [{len(inputs)}], got shape {sample_weight.shape}.'
+          '`DenseMoments.add` expects finite sample weights of 0 or more, of'
+          f' shape [{len(inputs)}], got shape {sample_weight.shape} and'
+          f' {np.sum(~(sample_weight >= 0))} negative or NaN.'
       )
     sums = self
     chunk = max(_CHUNK_BYTES // (8 * max(self.num_train, 1)), 256)
@@ -218,6 +222,12 @@ class DenseMoments:
 
   def _combine(self, other: 'DenseMoments', sign: int) -> 'DenseMoments':
     """Self + sign * other, around the reference of self."""
+    if not isinstance(other, DenseMoments):
+      raise TypeError(
+          '`DenseMoments` combine with `DenseMoments`, got'
+          f' {type(other).__name__}; counts of masks and sums of real columns'
+          ' are different designs.'
+      )
     same = self.cross.shape, self.intercept
     if same != (other.cross.shape, other.intercept):
       raise ValueError(

@@ -192,6 +192,12 @@ def check(total: Sums, folds: Sequence[Sums]) -> None:
   left = total
   for fold in folds:
     left = left.subtract(fold)
+  if np.any(getattr(left, 'counts', 0)):
+    raise ValueError(
+        '`folds.cross_validate` expects folds that add up to the total: the'
+        ' numbers of models do, their masks do not; the folds must be parts of'
+        ' the same models (`folds.join(folds)`).'
+    )
   # What is left must be rounding of what was there.
   scale = np.sqrt(
       np.outer(

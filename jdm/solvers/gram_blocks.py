@@ -63,15 +63,19 @@ class Product:
 
   A small matrix stays on the device; of a large one a block of rows passes
   through it at a time, for all weights of a call: many in a call cost least.
+
+  Attributes:
+    whole: float64 `[num_train, num_train]` on the device, or None.
+    rows_at_once: rows of weights that a call does well to have.
   """
 
   def __init__(self, moments: centred.Statistics, device: jax.Device | None):
     self._moments, self._device = moments, device
-    self._whole: jax.Array | None = None
+    self.whole: jax.Array | None = None
     self.rows_at_once = _TILE
     if moments.num_train <= WHOLE_TRAIN:
       with precision.float64(), jax.default_device(device):
-        self._whole = jnp.asarray(moments.gram())
+        self.whole = jnp.asarray(moments.gram())
     else:
       self.rows_at_once = max(_TILE, 2**30 // (8 * moments.num_train))
 
@@ -79,10 +83,10 @@ class Product:
     """Weights `[k, num_train]` @ G, float64, on the host."""
     total = np.zeros(weights.shape)
     with precision.float64(), jax.default_device(self._device):
-      if self._whole is not None:
+      if self.whole is not None:
         for part in self._parts(len(weights)):
           some = jnp.asarray(weights[part], jnp.float64)
-          total[part] = np.asarray(some @ self._whole)
+          total[part] = np.asarray(some @ self.whole)
         return total
       for rows in blocks(self._moments.num_train):
         block = jnp.asarray(self._moments.gram_rows(rows))

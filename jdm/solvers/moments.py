@@ -146,7 +146,8 @@ def _take(masks: Any, rows: slice) -> np.ndarray:
 
 def _chunk_size(num_models: int, num_train: int) -> int:
   """Rows at a time: bounded memory, whole words, few compiled shapes."""
-  rows = min(max(_CHUNK_BYTES // (8 * num_train), 256), 8192, num_models)
+  most = min(max(_CHUNK_BYTES // (8 * num_train), 256), 8192)
+  rows = -(-num_models // -(-num_models // most))  # Evenly: little is padded.
   return -(-rows // _WORD_BITS) * _WORD_BITS
 
 
@@ -294,7 +295,8 @@ class Moments:
     )
 
   def __add__(self, other: 'Moments') -> 'Moments':
-    """Joins the moments of disjoint models."""
+    """Joins the moments of disjoint models of one problem."""
+    self._check_same(other)
     if not self.num_models:
       return other
     return self._combine(other, 1)
@@ -311,21 +313,37 @@ class Moments:
     Raises:
       ValueError: if shapes differ or `other` holds models that `self` does not.
     """
+    self._check_same(other)
     left = self._combine(other, -1)
-    if left.num_models < 0 or np.diagonal(left.counts).min(initial=0) < 0:
+    sound = (
+        left.num_models >= 0
+        and left.counts.min(initial=0) >= 0
+        and np.diagonal(left.counts).max(initial=0) <= left.num_models
+    )
+    if not sound:
       raise ValueError(
           '`Moments.subtract` expects models that were added before, got'
-          f' {other.num_models} models to take from {self.num_models}.'
+          f' {other.num_models} models to take from {self.num_models}, which'
+          ' leaves pairs of examples in fewer models than none, or examples in'
+          ' more models than there are.'
       )
     return left
 
-  def _combine(self, other: 'Moments', sign: int) -> 'Moments':
-    """Self + sign * other, around the shift of self."""
+  def _check_same(self, other: Any) -> None:
+    """Raises unless both are sums of one problem's masks and outcomes."""
+    if not isinstance(other, Moments):
+      raise TypeError(
+          f'`Moments` combine with `Moments`, got {type(other).__name__}; counts'
+          ' of masks and sums of real columns are different designs.'
+      )
     if self.cross.shape != other.cross.shape:
       raise ValueError(
           'Moments of one problem are expected: [num_train, num_targets] is'
           f' {self.cross.shape} and {other.cross.shape}.'
       )
+
+  def _combine(self, other: 'Moments', sign: int) -> 'Moments':
+    """Self + sign * other, around the shift of self."""
     other = other.shifted(self.shift)
     return Moments(
         counts=self.counts + sign * other.counts,

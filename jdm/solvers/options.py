@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ from jdm.solvers import moments as moments_lib
 
 # Rounding of float32 products reaches the certificate below this.
 _NARROW_TOL = 1e-5
+# Relative gaps below are rounding of float64, which adds up over sweeps.
+LEAST_TOL = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class Options:
   devices: Sequence[jax.Device] | None = None
   shard: bool | None = None
   memory_limit: int | None = None
+  weights_file: str | None = None
   multiple: int = 1  # Of which the number of targets at once is one.
   progress: Callable[[int, int], None] | None = None
 
@@ -68,6 +72,17 @@ class Options:
           '`lasso_path` expects tol above 0 and max_epochs of 1 or more, got'
           f' {self.tol} and {self.max_epochs}.'
       )
+
+    file = self.weights_file
+    if file is not None and not os.path.isdir(os.path.dirname(file) or '.'):
+      raise ValueError(
+          f'`lasso_path` finds no folder for weights_file {file!r}; make it'
+          ' first.'
+      )
+    for name in ('tile', 'block', 'memory_limit'):
+      value = getattr(self, name)
+      if value is not None and value < 1:
+        raise ValueError(f'`lasso_path` expects {name} >= 1, got {value}.')
 
   def local_devices(self) -> Sequence[jax.Device]:
     """The devices that may be used."""
@@ -105,7 +120,7 @@ class Options:
   def aim(self) -> float:
     """The gap to stop at; rounding the weights may cost the rest of tol."""
     rounds = self.dtype == 'float32' and self.tol < _NARROW_TOL
-    return (0.5 if rounds else 0.98) * self.tol
+    return max((0.5 if rounds else 0.98) * self.tol, LEAST_TOL)
 
   def narrow(self) -> str:
     """The dtype of products, and of weights, that can keep the tolerance."""
@@ -166,6 +181,11 @@ def check_validation(shape, options):
   val_masks = moments_lib.unpack(val_masks)
   val_outcomes = np.asarray(val_outcomes, np.float64)
   num_val = len(val_masks)
+  if not np.isfinite(val_outcomes).all():
+    raise ValueError(
+        '`lasso_path` got val_outcomes that are not finite; drop the rows of'
+        ' the models that diverged.'
+    )
   expected = (num_val, shape[0]), (num_val, shape[1])
   if (val_masks.shape, val_outcomes.shape) != expected or not num_val:
     raise ValueError(
@@ -175,3 +195,17 @@ def check_validation(shape, options):
         f' {val_outcomes.shape}.'
     )
   return val_masks, val_outcomes
+
+
+def check_start(start: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+  """Weights to start from, of the given shape, or raises."""
+  if start is None:
+    return None
+  start = np.asarray(start)
+  if start.shape != shape or not np.isfinite(start).all():
+    raise ValueError(
+        '`lasso_path` expects start to be finite weights [num_train,'
+        f' num_targets] of shape {tuple(shape)}, got shape {start.shape}'
+        f' with {np.sum(~np.isfinite(start))} numbers not finite.'
+    )
+  return start

@@ -48,6 +48,7 @@ def lasso_path(
     devices: Sequence[jax.Device] | None = None,
     shard: bool | None = None,
     memory_limit: int | None = None,
+    weights_file: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LassoPath:
   """Solves the LASSO of every target along its own path of penalties.
@@ -95,6 +96,8 @@ def lasso_path(
       needs (`solvers.memory`) is more than one device has.
     memory_limit: bytes that a fit may take on each device; by default nine
       tenths of what it has.
+    weights_file: a file (`.npy`) to keep the weights in, target by target; those
+      returned are a view of it, read from the disk as they are needed.
     progress: called with the number of targets solved and in all.
 
   Returns:
@@ -107,6 +110,7 @@ def lasso_path(
     raise ValueError(
         f'`lasso_path` expects 2 models or more, got {moments.num_models}.'
     )
+  centred.check(moments, 'lasso_path')
   cross = moments.centred_cross()
   options = options_lib.Options(
       lams=lams,
@@ -129,6 +133,7 @@ def lasso_path(
       devices=devices,
       shard=shard,
       memory_limit=memory_limit,
+      weights_file=weights_file,
       progress=progress,
   )
   summary = plans.Summary(

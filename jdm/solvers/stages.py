@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 
+from absl import logging
 import numpy as np
 
 from jdm.solvers import certificate
@@ -77,53 +78,65 @@ def follow(
     The path.
   """
   scale, lams = summary.scale(), plans.lams_of(options, summary)
-  start = options.start
+  start = options_lib.check_start(options.start, summary.cross.shape)
   if start is not None:
-    start = np.ascontiguousarray((np.asarray(start) / scale[None]).T)
+    start = np.ascontiguousarray((start / scale[None]).T)
   devices, _ = options.spread(len(scale))
   validation = plans.validation_of(options, summary, scale, counted)
 
-  def solve(plan, start, narrow, progress=None):
+  def solve(plan, start, narrow, *, progress=None, file=None):
     route = make_route(start, scale, narrow)
-    return tiles.solve(plan, route, devices, progress)
+    return tiles.solve(plan, route, devices, progress, file)
 
+  file, progress = options.weights_file, options.progress
   only = options.dual_point == 'corrected'
   last = None
   if curvature is None:
     plan = plans.accurate(options, summary, lams, validation, options.keep)
-    found = solve(plan, start, options.narrow(), options.progress)
+    found = solve(plan, start, options.narrow(), progress=progress, file=file)
   else:
     plan = plans.quick(options, summary, lams, validation, curvature)
-    found = solve(plan, start, plan.state, options.progress)
+    found = solve(
+        plan,
+        start,
+        plan.state,
+        progress=progress,
+        file=file if only else None,
+    )
     if not only:
       chosen = lams[found.kept, np.arange(len(scale))][None]
       plan = plans.accurate(options, summary, chosen, validation, 'best')
-      last = solve(plan, found.weights[:, 0], options.narrow())
+      last = solve(plan, found.weights[:, 0], options.narrow(), file=file)
   check = certify if options.certify else None
   path = _finish(summary, plan, found, last, lams, check)
   missed = ~path.converged.reshape(-1, len(scale)).all(axis=0)
-  if check is None or not missed.any() or options.narrow() == 'float64':
-    return path
-  # Rounding of float32 products may stand in the way, as where columns are
-  # nearly copies of each other.
-  source = found if last is None else last
-  exact = _exact(plan, path, missed, scale, options.max_epochs)
-  start = source.weights[:, 0] / scale[:, None]
-  again = solve(exact, start, 'float64')
-  source.weights[:] /= scale[:, None, None].astype(plan.dtype)  # As found.
-  source.weights[missed] = again.weights[missed]
-  source.num_epochs[missed] += again.num_epochs[missed]
-  return _finish(summary, plan, found, last, lams, check)
+  if check is not None and missed.any() and options.narrow() == 'float32':
+    # Rounding of float32 products may stand in the way, as where columns are
+    # nearly copies of each other.
+    source = found if last is None else last
+    exact = _exact(plan, path, missed, options.max_epochs)
+    source.weights[:] /= scale[:, None, None].astype(plan.dtype)  # As found.
+    again = solve(exact, source.weights[:, 0], 'float64')
+    source.weights[missed] = again.weights[missed]
+    source.num_epochs[missed] += again.num_epochs[missed]
+    path = _finish(summary, plan, found, last, lams, check)
+  if options.tol < options_lib.LEAST_TOL:
+    logging.warning(
+        '`lasso_path`: float64 certifies relative gaps down to about %g, not to'
+        ' tol = %g; the largest gap is %.2g. `LassoPath.gap` has each.',
+        options_lib.LEAST_TOL,
+        options.tol,
+        np.max(path.gap, initial=0),
+    )
+  return path
 
 
-def _exact(plan, path, missed, scale, max_epochs) -> tiles.Plan:
+def _exact(plan, path, missed, max_epochs) -> tiles.Plan:
   """Solves the targets that missed again, with float64 products."""
   lams, ridges = plan.lams, plan.ridges
-  if plan.keep == 'best':
-    rows = np.arange(len(scale))
+  if plan.keep == 'best' and lams.shape[1] > 1:
     kept = np.argmax(path.lams == path.lam[None], axis=0)
-    single = lams.shape[1] == 1
-    at = (rows, np.zeros_like(kept) if single else kept)
+    at = np.arange(len(kept)), kept
     lams = lams[at][:, None]
     ridges = None if ridges is None else ridges[at][:, None]
   return dataclasses.replace(
@@ -159,6 +172,7 @@ def _finish(summary, plan, found, last, lams, certify) -> LassoPath:
   columns, kept = np.arange(len(scale)), found.kept
   source, at = (found, kept) if last is None else (last, last.kept)
   by_target = source.weights
+  on_disk = isinstance(by_target, np.memmap)
   by_target *= scale[:, None, None].astype(plan.dtype)  # Exact.
   shift = np.zeros(by_target.shape[:2])
   nnz = np.zeros(by_target.shape[:2], np.int32)
@@ -174,7 +188,10 @@ def _finish(summary, plan, found, last, lams, certify) -> LassoPath:
     gap = certify(weights, lam)
   mse = source.val_mse.T * (scale**2)[None]
   fields = {
-      'weights': np.ascontiguousarray(weights) if best else weights,
+      # Example by example where that is no copy of a file.
+      'weights': weights
+      if on_disk or not best
+      else np.ascontiguousarray(weights),
       'bias': summary.mean_outcome[None] - shift.T,
       'lam': lam,
       'gap': gap,

@@ -370,6 +370,7 @@ def solve(
     route: Route,
     devices: Sequence[jax.Device],
     progress: Callable[[int, int], None] | None,
+    file: str | None = None,
 ) -> Found:
   """Solves all targets, spread over devices.
 
@@ -378,6 +379,7 @@ def solve(
     route: how sweeps are taken.
     devices: each takes targets from the same queue.
     progress: called with the number of targets solved and in all.
+    file: to keep the weights in, instead of memory.
 
   Returns:
     Weights and running gaps, in units of each target's scale.
@@ -385,8 +387,14 @@ def solve(
   num_targets, num_lams = plan.lams.shape
   num_kept = num_lams if plan.keep == 'all' else 1
   shape = num_targets, num_kept, plan.cross.shape[1]
+  if file is None:
+    weights = np.zeros(shape, plan.dtype)
+  else:
+    weights = np.lib.format.open_memmap(
+        file, mode='w+', dtype=plan.dtype, shape=shape
+    )
   found = Found(
-      weights=np.zeros(shape, plan.dtype),
+      weights=weights,
       kept=np.zeros(num_targets, np.int32),
       gaps=np.zeros((num_targets, num_lams)),
       val_mse=np.full((num_targets, num_lams), np.nan),

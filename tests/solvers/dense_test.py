@@ -125,6 +125,8 @@ class DenseMomentsTest(parameterized.TestCase):
       empty.add(inputs[:, :5], outcomes)
     with self.assertRaisesRegex(ValueError, r'0 or more.*\[50\]'):
       empty.add(inputs, outcomes, -weight)
+    with self.assertRaisesRegex(ValueError, 'finite sample weights'):
+      empty.add(inputs, outcomes, weight * np.nan)
     with self.assertRaisesRegex(ValueError, 'not finite'):
       empty.add(np.full_like(inputs, np.nan), outcomes)
     with self.assertRaisesRegex(ValueError, '50 rows to take from 0'):

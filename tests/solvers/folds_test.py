@@ -125,6 +125,10 @@ class FoldsTest(parameterized.TestCase):
       other = start.add(masks[fold_of == 3], outcomes[fold_of == 3] + 1)
       with self.assertRaisesRegex(ValueError, 'their sums do not'):
         folds_lib.check(total, [*parts[:3], other])
+      mixed = np.roll(masks[fold_of == 3], 1, axis=1)
+      other = start.add(mixed, outcomes[fold_of == 3])
+      with self.assertRaisesRegex(ValueError, 'add up to|added before'):
+        folds_lib.check(total, [*parts[:3], other])
       folds_lib.check(total, parts)
 
   def test_bad_folds_raise(self):

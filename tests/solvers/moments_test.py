@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdm.solvers import dense
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import precision
 from tests import planted
@@ -167,6 +168,24 @@ class MomentsTest(parameterized.TestCase):
     masks = np.ones((4, 3), dtype)
     with self.assertRaisesRegex(ValueError, r'masks.astype\(bool\)'):
       moments_lib.of(masks, np.ones((4, 1)))
+
+  def test_moments_of_other_designs_do_not_combine(self):
+    problem = planted.sparse_linear(0)
+    moments = problem.moments
+    real = dense.of(problem.masks, problem.outcomes)
+    for one, other in ((moments, real), (real, moments)):
+      with self.assertRaisesRegex(TypeError, 'different designs'):
+        _ = one + other
+      with self.assertRaisesRegex(TypeError, 'different designs'):
+        one.subtract(other)
+    empty = moments_lib.Moments.zeros(60, 5)
+    with self.assertRaisesRegex(ValueError, 'one problem'):
+      _ = empty + planted.sparse_linear(0, num_train=50).moments
+    # As many models, but others: a pair of examples would be held -1 times.
+    few = moments_lib.of(problem.masks[:200], problem.outcomes[:200])
+    other = moments_lib.of(problem.masks[150:], problem.outcomes[150:])
+    with self.assertRaisesRegex(ValueError, 'fewer models than none'):
+      few.subtract(other)
 
   def test_bad_input_raises(self):
     problem = planted.sparse_linear(0)

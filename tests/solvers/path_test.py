@@ -336,6 +336,25 @@ class LassoPathTest(parameterized.TestCase):
     self.assertEqual(warm.num_epochs.max(), 1)
     self.assertTrue(warm.converged.all())
 
+  @parameterized.product(
+      keep=('best', 'all'), dual_point=('residual', 'corrected')
+  )
+  def test_weights_may_be_kept_in_a_file(self, keep, dual_point):
+    problem = planted.sparse_linear(3, num_models=400)
+    options = {'num_lams': 4, 'keep': keep, 'dual_point': dual_point}
+    if keep == 'best':
+      options['val_masks'] = problem.masks
+      options['val_outcomes'] = problem.outcomes
+    plain = path_lib.lasso_path(problem.moments, **options)
+    file = self.create_tempfile('weights.npy').full_path
+    kept = path_lib.lasso_path(problem.moments, weights_file=file, **options)
+    np.testing.assert_array_equal(kept.weights, plain.weights)
+    np.testing.assert_array_equal(kept.gap, plain.gap)
+    self.assertIsInstance(kept.weights, np.memmap)
+    on_disk = np.load(file, mmap_mode='r')
+    by_target = kept.weights if keep == 'all' else kept.weights[None]
+    np.testing.assert_array_equal(on_disk, by_target.transpose(2, 0, 1))
+
   def test_leaves_precision_and_arrays_as_they_were(self):
     path = path_lib.lasso_path(
         planted.sparse_linear(0).moments, num_lams=8, keep='all'
