@@ -14,6 +14,9 @@ _NARROW_CORRECTED_TOL = 1e-7  # Rounding of float32 products, second order.
 # tolerance: corrected gaps tell how far weights are more tightly.
 _COMPARED = 0.1
 _LEAST_TOL = 1e-9
+_NARROW_EPOCHS = (
+    1000  # At a penalty: what float32 products do by then or never.
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,6 @@ def _plan(
       positive=options.positive,
       tol=float(options.tol),
       tile=tile,
-      max_epochs=options.max_epochs,
       **more,
   )
 
@@ -100,6 +102,9 @@ def accurate(
     options: options_lib.Options, summary: Summary, lams, validation, keep: str
 ) -> tiles.Plan:
   """Solves until the dual point of the residual certifies."""
+  most = options.max_epochs
+  if options.narrow() == 'float32':  # What is left has another try.
+    most = min(most, _NARROW_EPOCHS)
   return _plan(
       options,
       summary,
@@ -109,6 +114,7 @@ def accurate(
       aim=options.aim(),
       dtype=options.dtype or options.narrow(),
       state='float64',
+      max_epochs=most,
       curvature=None,
       depth=depth(options, summary.num_models, len(summary.cross)),
   )
@@ -135,6 +141,7 @@ def quick(
       aim=0.98 * tol,
       dtype=narrow,
       state=narrow,
+      max_epochs=options.max_epochs,
       curvature=curvature,
       depth=0,
   )

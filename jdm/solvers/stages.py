@@ -107,9 +107,19 @@ def follow(
       chosen = lams[found.kept, np.arange(len(scale))][None]
       plan = plans.accurate(options, summary, chosen, validation, 'best')
       last = solve(plan, found.weights[:, 0], options.narrow(), file=file)
-  path = _finish(
-      summary, plan, found, last, lams, certify if options.certify else None
-  )
+  check = certify if options.certify else None
+  path = _finish(summary, plan, found, last, lams, check)
+  missed = ~path.converged.reshape(-1, len(scale)).all(axis=0)
+  if check is not None and missed.any() and options.narrow() == 'float32':
+    # Rounding of float32 products may stand in the way, as where columns are
+    # nearly copies of each other.
+    source = found if last is None else last
+    exact = _exact(plan, path, missed, options.max_epochs)
+    source.weights[:] /= scale[:, None, None].astype(plan.dtype)  # As found.
+    again = solve(exact, source.weights[:, 0], 'float64')
+    source.weights[missed] = again.weights[missed]
+    source.num_epochs[missed] += again.num_epochs[missed]
+    path = _finish(summary, plan, found, last, lams, check)
   if options.tol < options_lib.LEAST_TOL:
     logging.warning(
         '`lasso_path`: float64 certifies relative gaps down to about %g, not to'
@@ -119,6 +129,29 @@ def follow(
         np.max(path.gap, initial=0),
     )
   return path
+
+
+def _exact(plan, path, missed, max_epochs) -> tiles.Plan:
+  """Solves the targets that missed again, with float64 products."""
+  lams, ridges = plan.lams, plan.ridges
+  if plan.keep == 'best' and lams.shape[1] > 1:
+    kept = np.argmax(path.lams == path.lam[None], axis=0)
+    at = np.arange(len(kept)), kept
+    lams = lams[at][:, None]
+    ridges = None if ridges is None else ridges[at][:, None]
+  return dataclasses.replace(
+      plan,
+      # A target without variance is finished before it starts.
+      variance=np.where(missed, plan.variance, 0),
+      lams=lams,
+      ridges=ridges,
+      validation=None,
+      max_epochs=max_epochs,
+      depth=3,
+      aim=0.5 * plan.tol if plan.dtype == 'float32' else plan.aim,
+      curvature=None,
+      state='float64',
+  )
 
 
 def _finish(summary, plan, found, last, lams, certify) -> LassoPath:

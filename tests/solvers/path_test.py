@@ -282,6 +282,27 @@ class LassoPathTest(parameterized.TestCase):
     )
     self.assertTrue(path.converged.all())
 
+  def test_what_float32_products_miss_is_solved_in_float64(self):
+    # Examples come in groups of near copies.
+    generator = np.random.default_rng(0)
+    masks = np.repeat(generator.random((300, 10)) < 0.5, 6, axis=1)
+    masks ^= generator.random(masks.shape) < 0.02
+    outcomes = masks @ generator.normal(size=(60, 5))
+    outcomes += generator.normal(size=outcomes.shape)
+    moments = moments_lib.of(masks, outcomes)
+    lams = np.geomspace(1, 1e-3, 8)
+    options = {'lams': lams, 'keep': 'all', 'tol': 1e-5}
+    path = path_lib.lasso_path(moments, **options)
+    self.assertTrue(path.converged.all())
+    best = path_lib.lasso_path(
+        moments,
+        lams=lams,
+        tol=1e-5,
+        val_masks=masks[:50],
+        val_outcomes=outcomes[:50],
+    )
+    self.assertTrue(best.converged.all())
+
   def test_the_honest_gap_of_an_unfinished_target(self):
     problem = planted.sparse_linear(11, num_models=60)
     path = path_lib.lasso_path(
