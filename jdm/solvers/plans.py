@@ -12,7 +12,7 @@ from jdm.solvers import tiles
 _NARROW_CORRECTED_TOL = 1e-7  # Rounding of float32 products, second order.
 # What is only compared on validation models is solved to this share of the
 # tolerance: corrected gaps tell how far weights are more tightly.
-_COMPARED = 0.1
+_COMPARED = 0.01
 _LEAST_TOL = 1e-9
 _NARROW_EPOCHS = (
     1000  # At a penalty: what float32 products do by then or never.
