@@ -19,7 +19,6 @@ from experiments import priors
 from jdm import attributors
 from jdm import metrics
 from jdm import regressors
-from jdm.attributors import cross_fit
 from jdm.attributors import influence
 from jdm.attributors import knn
 from jdm.attributors import metagradient
@@ -28,7 +27,6 @@ from jdm.attributors import scores as scores_lib
 from jdm.attributors import tracin
 from jdm.attributors import trak
 from jdm.regressors import informed as informed_lib
-from jdm.solvers import folds
 
 NUM_TOP = 10
 
@@ -233,28 +231,15 @@ def informed(budget: cases.Budget) -> list[Candidate]:
   """
   models = budget.read_by_priors
   num_folds = min(priors.NUM_FOLDS, budget.num_models // 2)
-  found = cross_fit.scores(
-      priors.FROM_MODELS['influence'],
-      models,
-      folds.assign(models.num_models, num_folds),
-      num_folds,
-  )
+  made, gradients = priors.cross_fitted('influence', models, num_folds)
   fitted = informed_lib.fit(
-      budget.masks,
-      budget.outcomes,
-      [
-          informed_lib.Prior(
-              values=one.scores.values, without_fold=one.without_fold
-          )
-          for one in found
-      ],
-      num_folds=num_folds,
+      budget.masks, budget.outcomes, made, num_folds=num_folds
   )
   return [
       Candidate(
           values=np.asarray(fitted.weights),
           options={'num_prior': models.num_models, 'num_folds': num_folds},
-          gradients=found[0].scores.gradients,
+          gradients=gradients,
           num_models=budget.num_models,
       )
   ]

@@ -76,13 +76,20 @@ def make(
       outcome=outcome,
       epochs=_EPOCHS if prior == 'tracin' else (),
   )
+  return cross_fitted(prior, trained, NUM_FOLDS)[0]
+
+
+def cross_fitted(
+    prior: str, trained: trained_lib.Trained, num_folds: int
+) -> tuple[list[informed.Prior], int]:
+  """Scores of models with and without each fold, and the gradients they took."""
   found = cross_fit.scores(
       FROM_MODELS[prior],
       trained,
-      folds.assign(len(some), NUM_FOLDS),
-      NUM_FOLDS,
+      folds.assign(trained.num_models, num_folds),
+      num_folds,
   )
-  return [
+  made = [
       informed.Prior(
           values=one.scores.values,
           without_fold=one.without_fold,
@@ -90,3 +97,4 @@ def make(
       )
       for one in found
   ]
+  return made, found[0].scores.gradients
