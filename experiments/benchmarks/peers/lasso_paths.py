@@ -41,7 +41,7 @@ import numpy as np
 
 warnings.filterwarnings('ignore')
 
-_NUM_PROBES = 3
+_NUM_PROBES = 40
 _LOOSER = (300, 100, 50, 30, 10, 3)
 _VIOLATIONS = 10.0 ** -np.arange(-0.5, 4.5, 0.5)
 
@@ -507,7 +507,10 @@ def choose(peer, problem, tol, budget, looser=()):
   Returns:
     Whether it missed, its cost, setting, tolerance and gap.
   """
-  probes = np.linspace(0, problem.num_targets - 1, _NUM_PROBES).astype(int)
+  count = min(_NUM_PROBES, problem.num_targets)
+  probes = np.linspace(0, problem.num_targets - 1, count).astype(int)
+  # The budget can cut them off.
+  probes = np.random.default_rng(0).permutation(probes)
   found = []
   for setting in peer.settings:
     if not isinstance(peer, Saga):
