@@ -312,12 +312,20 @@ def _print_costs(cost: collection.Estimate | None) -> None:
       {
           f'{number} devices': (
               f'{cost.num_models / max(cost.on(number).seconds, 1e-9):,.4g}'
-              f' models/s, {cost.on(number).seconds / 3600:,.3g} h'
+              f' models/s, {_time(cost.on(number).seconds)}'
           )
           for number in numbers
       }
       | {'disk': f'{cost.num_bytes / 1e6:,.1f} MB'},
   )
+
+
+def _time(seconds: float) -> str:
+  """In the largest unit that makes it at least 1."""
+  for size, unit in ((3600, 'h'), (60, 'min')):
+    if seconds >= size:
+      return f'{seconds / size:,.3g} {unit}'
+  return f'{seconds:.2g} s'
 
 
 def _as_stored(path: str, recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:

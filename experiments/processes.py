@@ -98,6 +98,9 @@ def _connect() -> None:
   timer = threading.Timer(timeout, _give_up, (given, timeout))
   timer.daemon = True
   timer.start()
+  # It would take SIGTERM for a notice of work still to be saved, and go on; a
+  # fit that is told to end shall end, and is started again.
+  jax.config.update('jax_enable_preemption_service', False)
   try:
     # Its own timeout aborts the process with a stack trace: it shall not come.
     jax.distributed.initialize(

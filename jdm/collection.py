@@ -58,10 +58,9 @@ class Estimate:
   def __str__(self) -> str:
     rate = self.num_models / self.seconds if self.seconds else 0.0
     return (
-        f'{self.num_models} models to train, about'
-        f' {self.seconds + self.compile_seconds:.0f} s ({rate:.0f} models/s'
-        f' after {self.compile_seconds:.0f} s of compiling),'
-        f' {self.num_bytes / 1e6:.1f} MB on disk'
+        f'{self.num_models} models to train, about {self.seconds:.0f} s'
+        f' ({rate:.0f} models/s) once compiled, which took'
+        f' {self.compile_seconds:.0f} s; {self.num_bytes / 1e6:.1f} MB on disk'
     )
 
 
