@@ -61,7 +61,8 @@ class Metrics:
       raise ValueError('--tensorboard and --profile need a local --workdir')
     self._workdir, self._profile = workdir, profile
     self._start = time.monotonic()
-    self._estimated = cost.seconds + cost.compile_seconds if cost else 0.0
+    # The estimate has compiled in this process what will run.
+    self._estimated = cost.seconds if cost else 0.0
     self._board = _board(workdir) if tensorboard else None
     self._cost = cost
 
