@@ -13,6 +13,9 @@ weighted LASSO, whose penalties are their inverses. What is chosen (which scores
 which penalty, which strength) is chosen by cross-validation on all models. Scores
 that do not help a ridge regression clearly have to beat plain LASSO as well, so
 that useless ones do no harm.
+
+A target that is a training example is fitted, and what is chosen for it is
+scored, by the models that did not train on it.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,11 +27,10 @@ import numpy as np
 
 from jdm import datamodels as datamodels_lib
 from jdm.regressors import observations as observations_lib
+from jdm.regressors import own_models
 from jdm.solvers import direct
 from jdm.solvers import folds as folds_lib
 from jdm.solvers import general_ridge
-from jdm.solvers import moments as moments_lib
-from jdm.solvers import path as path_lib
 from jdm.solvers import penalties
 
 _NAME = 'informed'
@@ -88,6 +90,7 @@ def fit(
     penalty: str = 'auto',
     floor: float = 0.1,
     tol: float = 1e-4,
+    own_ids: Any = None,
     progress: Callable[[int, int], None] | None = None,
     **labels: Unpack[observations_lib.Labels],
 ) -> datamodels_lib.Datamodels:
@@ -106,6 +109,11 @@ def fit(
       (with fewer models than examples it costs far more than ridge).
     floor: of the prior's sizes, over their mean: what scores of 0 are given.
     tol: bound of the relative duality gap.
+    own_ids: int `[num_targets]`, the column of `masks` that is the target
+      itself, -1 for none. A target is then fitted to, and in every fold scored
+      on, the models that did not train on it; its own weight is 0, whatever the
+      prior says. As `lasso.fit`, it is noted by `outcome` (a name that ends in
+      `_train`) and `target_ids`.
     progress: called with the number of steps done and in all.
     **labels: ids and names to note, `observations.Labels`.
 
@@ -116,7 +124,8 @@ def fit(
   Raises:
     TypeError: on unknown keywords.
     ValueError: if shapes, dtypes, values or options do not make sense; a prior
-      that is transposed, constant for all targets, or not finite.
+      that is transposed, constant for all targets, or not finite; a target
+      that nearly all models trained on.
 
   References:
     Ilyas et al., `Datamodels <https://arxiv.org/abs/2202.00622>`_, 2022, for
@@ -138,8 +147,13 @@ def fit(
         f' {len(observations.masks)} models, got {num_folds}.'
     )
   shape = observations.num_train, observations.num_targets
-  priors = [_checked(one, shape, num_folds) for one in _as_list(prior)]
-  choice = _Choice(observations, priors, num_folds, floor, tol, progress)
+  fold_of = folds_lib.assign(len(observations.masks), num_folds)
+  if own_ids is not None:
+    own_ids = direct.check_own_ids(own_ids, *shape)
+    own_models.check(_WHO, observations.masks, own_ids, fold_of)
+  priors = [_checked(one, shape, num_folds, own_ids) for one in _as_list(prior)]
+  models = own_models.Models(observations.masks, observations.outcomes, own_ids)
+  choice = _Choice(models, priors, fold_of, floor, tol, progress)
   best = choice.choose(penalty)
   weights, bias, lam, gap = choice.fit(best)
   return observations_lib.to_datamodels(
@@ -167,7 +181,12 @@ def _as_list(prior: Any) -> list[Prior]:
   return [Prior(values=np.asarray(prior))]
 
 
-def _checked(prior: Prior, shape: tuple[int, int], num_folds: int) -> Prior:
+def _checked(
+    prior: Prior,
+    shape: tuple[int, int],
+    num_folds: int,
+    own_ids: np.ndarray | None,
+) -> Prior:
   """The prior in float64, or an error that says what is wrong."""
   values = np.asarray(prior.values, np.float64)
   if values.shape != shape:
@@ -185,6 +204,10 @@ def _checked(prior: Prior, shape: tuple[int, int], num_folds: int) -> Prior:
           f'`{_WHO}` expects without_fold of shape {(num_folds, *shape)}, the'
           f' prior without each fold, got {parts.shape}.'
       )
+  if own_ids is not None:
+    values = own_models.without_own(values, own_ids)
+    if parts is not None:
+      parts = own_models.without_own(parts, own_ids)
   for array in (values, parts):
     if array is not None and not np.isfinite(array).all():
       raise ValueError(
@@ -205,16 +228,21 @@ def _checked(prior: Prior, shape: tuple[int, int], num_folds: int) -> Prior:
 class _Choice:
   """Candidates and their errors by cross-validation."""
 
-  def __init__(self, observations, priors, num_folds, floor, tol, progress):
-    self._masks, self._outcomes = observations.masks, observations.outcomes
+  def __init__(self, models, priors, fold_of, floor, tol, progress):
+    self._models = models
     self._priors, self._floor, self._tol = priors, floor, tol
-    self._num_folds = num_folds
-    self._fold_of = folds_lib.assign(len(self._masks), num_folds)
-    self._sizes = np.bincount(self._fold_of)
+    self._fold_of = fold_of
+    self._sizes = np.bincount(fold_of)
+    self._num_folds = len(self._sizes)
+    # Models of each fold that count for each target, if these differ.
+    self._counts = None
+    if models.own_ids is not None:
+      self._counts = np.zeros((self._num_folds, len(models.counts)), int)
+      np.add.at(self._counts, fold_of, models.kept)
     self._steps = 0
     self._progress, self._done = progress, 0
     # A lower bound of the noise keeps a target that varies little in its place.
-    spread = np.var(self._outcomes, axis=0, dtype=np.float64)
+    spread = models.variance()
     self._level = np.where(spread > 0, spread, 1)
 
   def choose(self, penalty: str) -> _Candidate:
@@ -259,22 +287,29 @@ class _Choice:
     return bool(np.average(less, weights=self._sizes) > error)
 
   def _shares(self, errors: np.ndarray) -> np.ndarray:
-    """Mean over targets, as shares of their variances."""
-    return np.mean(errors / self._level, axis=-1)
+    """Mean over targets, as shares of their variances.
+
+    Args:
+      errors: `[num_folds, ..., num_targets]`.
+
+    Returns:
+      `[num_folds, ...]`.
+    """
+    shares = errors / self._level
+    if self._counts is None:
+      return np.mean(shares, axis=-1)
+    scored = _like(self._counts > 0, errors)
+    return np.mean(shares, axis=-1, where=scored)
 
   def _tick(self) -> None:
     self._done += 1
     if self._progress is not None:
       self._progress(self._done, self._steps)
 
-  def _split(self, fold: int):
-    """Masks and outcomes of the rest and of the fold."""
+  def _split(self, fold: int) -> tuple[own_models.Models, own_models.Models]:
+    """The models outside a fold, and those of it."""
     inside = self._fold_of == fold
-    masks, outcomes = self._masks, self._outcomes
-    return (masks[~inside], outcomes[~inside]), (
-        masks[inside],
-        outcomes[inside],
-    )
+    return self._models.take(~inside), self._models.take(inside)
 
   def _scores(self, prior: int, fold: int | None) -> np.ndarray:
     """Scores that no model of the fold has a part in."""
@@ -284,19 +319,23 @@ class _Choice:
     return chosen.without_fold[fold]
 
   def _average(self, errors: Sequence[np.ndarray]) -> np.ndarray:
-    return np.average(np.stack(errors), axis=0, weights=self._sizes)
+    """Mean over folds, by the models of each."""
+    if self._counts is None:
+      return np.average(np.stack(errors), axis=0, weights=self._sizes)
+    weights = _like(self._counts, np.stack(errors))
+    return np.average(np.stack(errors), axis=0, weights=weights)
 
   def _best_prior(self) -> int:
     """The prior that predicts best without more."""
-    errors = np.zeros((len(self._priors), self._num_folds))
+    errors = [[] for _ in self._priors]
     for fold in range(self._num_folds):
       rest, left_out = self._split(fold)
-      for index in range(len(self._priors)):
-        mean = _offset(*rest, self._scores(index, fold))
-        wrong = _errors(rest, left_out, mean)
-        errors[index, fold] = np.mean(wrong / self._level)
+      for index, found in enumerate(errors):
+        mean = own_models.offset(rest, self._scores(index, fold))
+        found.append(own_models.errors(rest, left_out, mean))
       self._tick()
-    return int(np.argmin(errors @ self._sizes))
+    shares = np.stack([self._shares(np.stack(found)) for found in errors])
+    return int(np.argmin(shares @ self._sizes))
 
   def _ridges(self, kind: str, prior: int) -> list[_Candidate]:
     """Ridge regression at each strength."""
@@ -304,8 +343,8 @@ class _Choice:
     for fold in range(self._num_folds):
       rest, left_out = self._split(fold)
       scores = self._scores(prior, fold) if kind == 'ridge' else None
-      for index, found in enumerate(self._ridge(*rest, scores, _STRENGTHS)):
-        errors[index].append(_errors(rest, left_out, found.weights.T))
+      for index, found in enumerate(self._ridge(rest, scores, _STRENGTHS)):
+        errors[index].append(own_models.errors(rest, left_out, found.weights.T))
       self._tick()
     return [
         _Candidate(
@@ -319,23 +358,21 @@ class _Choice:
         for strength, some in zip(_STRENGTHS, errors)
     ]
 
-  def _ridge(self, masks, outcomes, scores, strengths):
+  def _ridge(self, models: own_models.Models, scores, strengths):
     """Solutions at several strengths; scores may be None."""
     if scores is None:
-      mean = np.zeros((masks.shape[1], outcomes.shape[1]))
+      mean = np.zeros((models.masks.shape[1], models.outcomes.shape[1]))
       variance = np.ones_like(mean)
     else:
-      mean = _offset(masks, outcomes, scores)
+      mean = own_models.offset(models, scores)
       variance = _prior_variance(scores, self._floor)
-    held = masks.mean(axis=0)
-    # The prior variance of an outcome is that of num_train weights.
-    unit = len(held) * np.mean(held * (1 - held)) / len(masks)
     return general_ridge.path(
-        masks,
-        outcomes,
+        models.masks,
+        models.outcomes,
         mean,
         variance,
-        [strength * unit for strength in strengths],
+        [strength * models.unit() for strength in strengths],
+        own_ids=models.own_ids,
         tol=self._tol,
     )
 
@@ -346,14 +383,15 @@ class _Choice:
     for fold in range(self._num_folds):
       rest, left_out = self._split(fold)
       mean, factor = self._around(kind, prior, fold, rest)
-      found = _path(
-          *_minus(rest, mean),
-          factor=factor,
-          lams=lams,
-          val=_minus(left_out, mean),
-          tol=self._tol,
+      errors.append(
+          own_models.val_errors(
+              rest.minus(mean),
+              left_out.minus(mean),
+              factor=factor,
+              lams=lams,
+              tol=self._tol,
+          )
       )
-      errors.append(found.val_mse_path)
       self._tick()
     by_fold = np.stack(errors)
     # Each target's own lowest error is too low to be compared with others: what
@@ -371,54 +409,58 @@ class _Choice:
         by_fold=shares[:, index],
     )
 
-  def _around(self, kind, prior, fold, pair):
+  def _around(self, kind, prior, fold, models):
     """Offset and factors of a LASSO; (0, None) for the plain one."""
     if kind == 'lasso':
       return np.zeros((1, 1)), None
     scores = self._scores(prior, fold)
-    masks, outcomes = pair
     factor = 1 / _prior_variance(scores, self._floor)
-    return _offset(masks, outcomes, scores), factor
+    return own_models.offset(models, scores), factor
 
   def _grid(self, kind, prior) -> np.ndarray:
     """Penalties [num_lams, num_targets] of all models' problem."""
-    pair = self._masks, self._outcomes
-    mean, factor = self._around(kind, prior, None, pair)
-    masks, outcomes = _minus(pair, mean)
-    centred = outcomes - outcomes.mean(axis=0)[None]
-    cross = masks.T.astype(np.float32) @ centred / len(masks)
-    largest = penalties.largest(
-        cross.astype(np.float64), centred.var(axis=0), factor
-    )
+    mean, factor = self._around(kind, prior, None, self._models)
+    models = self._models.minus(mean)
+    centred = models.centred(models.outcomes)
+    cross = models.masks.T.astype(np.float32) @ centred
+    if models.own_ids is None:
+      cross, spread = cross / len(models.masks), centred.var(axis=0)
+    else:
+      cross, spread = cross / models.counts[None], models.variance()
+    largest = penalties.largest(cross.astype(np.float64), spread, factor)
     return penalties.grid(largest, num_lams=_NUM_LAMS, min_ratio=_MIN_RATIO)
 
   def fit(self, best: _Candidate):
     """Weights, bias, lam and gap of a candidate on all models."""
-    pair = self._masks, self._outcomes
-    held = self._masks.mean(axis=0)
+    models = self._models
     if best.kind in ('ridge', 'plain'):
       scores = None
       if best.kind == 'ridge':
         scores = self._scores(best.prior, None)
-      (found,) = self._ridge(*pair, scores, (best.strength,))
-      weights = found.weights.T
-      unit = len(held) * np.mean(held * (1 - held)) / len(self._masks)
-      lam = np.full(weights.shape[1], best.strength * unit)
-      gap = found.gap
+      (found,) = self._ridge(models, scores, (best.strength,))
+      weights, gap = found.weights.T, found.gap
+      lam = np.full(len(gap), best.strength * models.unit())
     else:
-      mean, factor = self._around(best.kind, best.prior, None, pair)
-      result = _path(
-          *_minus(pair, mean),
+      mean, factor = self._around(best.kind, best.prior, None, models)
+      result = own_models.path(
+          models.minus(mean),
           factor=factor,
           lams=np.asarray(best.lam)[None],
-          val=None,
           tol=self._tol,
       )
       weights, lam, gap = result.weights + mean, result.lam, result.gap
     # What no mask tells of is 0, whatever the scores say.
-    weights = np.where(((held > 0) & (held < 1))[:, None], weights, 0)
-    bias = self._outcomes.mean(axis=0) - held @ weights
+    held = models.held
+    weights = np.where((held > 0) & (held < 1), weights, 0)
+    bias = models.mean(models.outcomes) - models.mean_predicted(weights)
     return weights, bias, lam, gap
+
+
+def _like(by_fold: np.ndarray, errors: np.ndarray) -> np.ndarray:
+  """[num_folds, num_targets] in the shape [num_folds, ..., num_targets]."""
+  middle = (1,) * (errors.ndim - 2)
+  shape = (len(by_fold), *middle, by_fold.shape[1])
+  return np.broadcast_to(by_fold.reshape(shape), errors.shape)
 
 
 def _prior_variance(scores: np.ndarray, floor: float) -> np.ndarray:
@@ -427,44 +469,3 @@ def _prior_variance(scores: np.ndarray, floor: float) -> np.ndarray:
   mean = sizes.mean(axis=0)
   sizes = sizes / np.where(mean > 0, mean, 1)[None] + floor
   return sizes / sizes.mean(axis=0)[None]
-
-
-def _offset(masks, outcomes, scores) -> np.ndarray:
-  """The scores, scaled by least squares, target by target."""
-  centred = masks.astype(np.float32) - masks.mean(axis=0, dtype=np.float32)
-  predicted = (centred @ scores.astype(np.float32)).astype(np.float64)
-  outcomes = outcomes - outcomes.mean(axis=0)[None]
-  square = np.sum(predicted**2, axis=0)
-  scale = np.sum(predicted * outcomes, axis=0) / np.where(square > 0, square, 1)
-  return scores * scale[None]
-
-
-def _errors(rest, left_out, weights) -> np.ndarray:
-  """Mean squared errors [num_targets] on a fold, means taken from the rest."""
-  (masks, outcomes), (others, wanted) = rest, left_out
-  shift = others.astype(np.float32) - masks.mean(axis=0, dtype=np.float32)
-  predicted = shift @ weights.astype(np.float32)
-  wanted = wanted - outcomes.mean(axis=0)[None]
-  return np.asarray(
-      np.mean((wanted - predicted) ** 2, axis=0, dtype=np.float64)
-  )
-
-
-def _minus(pair, mean):
-  """Masks, and outcomes without what the offset explains."""
-  masks, outcomes = pair
-  if not mean.any():
-    return masks, outcomes
-  product = masks.astype(np.float32) @ mean.astype(np.float32)
-  return masks, outcomes - product
-
-
-def _path(masks, outcomes, *, factor, lams, val, tol) -> path_lib.LassoPath:
-  """LASSO paths by the cheaper route."""
-  options: dict[str, Any] = {'factor': factor, 'lams': lams, 'tol': tol}
-  if val is not None:
-    options |= {'val_masks': val[0], 'val_outcomes': val[1]}
-    options['dual_point'] = 'corrected'  # They are only compared.
-  if 2 * len(masks) < masks.shape[1]:
-    return direct.lasso_path(masks, outcomes, **options)
-  return path_lib.lasso_path(moments_lib.of(masks, outcomes), **options)

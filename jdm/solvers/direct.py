@@ -33,10 +33,10 @@ _NUM_SWEEPS = 3  # For each product with all masks that certifies.
 _TILE = 128  # Targets at once, to summarize and certify.
 
 
-def _centre(rows: jax.Array, kept: jax.Array, count: jax.Array) -> jax.Array:
+def centre(rows: jax.Array, kept: jax.Array, count: jax.Array) -> jax.Array:
   """Rows [tile, num_models] minus their mean over kept models; 0 elsewhere."""
   rows = rows * kept
-  return rows - kept * (jnp.sum(rows, axis=1) / count)[:, None]
+  return rows - kept * (rows.sum(axis=1) / count)[:, None]
 
 
 def _block_gram(columns: jax.Array) -> jax.Array:
@@ -98,7 +98,7 @@ def masks_sweep(
         proximal.step_size(own) * rate,
     ).astype(old.dtype)
     change = (new - old).astype(narrow)
-    residual -= _centre((change @ some).astype(residual.dtype), kept, count)
+    residual -= centre((change @ some).astype(residual.dtype), kept, count)
     weights = weights.at[:, ids].set(
         new, mode='promise_in_bounds', unique_indices=True
     )
@@ -108,7 +108,7 @@ def masks_sweep(
   weights, residual = jax.lax.fori_loop(
       0, _NUM_SWEEPS * num_blocks, solve, carry
   )
-  residual = _centre(residual, kept, count)  # Rounding adds up to a drift.
+  residual = centre(residual, kept, count)  # Rounding adds up to a drift.
   correlation = correlate(residual, columns).astype(weights.dtype)
   return weights, correlation, residual
 
@@ -136,7 +136,7 @@ def _advance(
 @jax.jit
 def _residuals(columns, outcomes, weights, kept, count):
   """Residuals [tile, num_models] of weights [tile, num_train]."""
-  return _centre(outcomes - weights @ columns, kept, count)
+  return centre(outcomes - weights @ columns, kept, count)
 
 
 @jax.jit
@@ -297,8 +297,8 @@ def check_own_ids(own_ids: Any, num_train: int, num_targets: int) -> np.ndarray:
   return own_ids.astype(np.int64)
 
 
-def _check_counts(masks, own_ids, least: int, kind: str) -> None:
-  """Every target needs models that did not train on it."""
+def check_counts(masks, own_ids, least: int, kind: str) -> None:
+  """Raises ValueError unless each target has models that leave it out."""
   own = own_ids[own_ids >= 0]
   held = masks.sum(axis=0)[own]
   short = int(np.sum(len(masks) - held < least))
@@ -347,10 +347,10 @@ def lasso_path(
   counted = None
   if own_ids is not None:
     own_ids = check_own_ids(own_ids, masks.shape[1], outcomes.shape[1])
-    _check_counts(masks, own_ids, 2, 'fitted')
+    check_counts(masks, own_ids, 2, 'fitted')
     if settings.val_masks is not None:
       val_masks = moments_lib.unpack(settings.val_masks)
-      _check_counts(val_masks, own_ids, 1, 'validation')
+      check_counts(val_masks, own_ids, 1, 'validation')
       counted = kept_models(val_masks, own_ids, np.arange(len(own_ids)))
   device = settings.local_devices()[0]
   rows = _Rows(masks=masks, outcomes=outcomes, own_ids=own_ids)

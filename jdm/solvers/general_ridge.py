@@ -9,6 +9,10 @@ With w = w0 + D z, D = sqrt(v), that is (D G D + lam I) z = D (c - G w0), which
 conjugate gradients solve for all targets at once: one product with the Gram
 matrix (or two with the masks, where models are few) a step. Targets need no
 factorization of their own.
+
+Targets that leave models out, each its own (a target that is a training example
+is fitted to the models that did not train on it), take the two products with
+the masks: outcomes of the models left out count as 0 in between.
 """
 
 from collections.abc import Iterator
@@ -20,6 +24,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from jdm.solvers import direct
+
 _MAX_STEPS = 500
 
 
@@ -30,17 +36,25 @@ class Design(NamedTuple):
     matrix: the Gram matrix `[num_train, num_train]` or, as `factored`, the masks
       `[num_train, num_models]` over sqrt(num_models).
     factored: `[]` or None; the matrix times its transpose is the Gram matrix.
+    kept: `[num_targets, num_models]`, 1 for the models of a target; None where
+      all models are those of all targets.
+    count: `[num_targets]`, how many these are; or None.
   """
 
   matrix: jax.Array
   factored: jax.Array | None
+  kept: jax.Array | None = None
+  count: jax.Array | None = None
 
 
-def design(masks: np.ndarray) -> tuple[Design, np.ndarray]:
+def design(
+    masks: np.ndarray, *, factored: bool = False
+) -> tuple[Design, np.ndarray]:
   """Centres masks, and takes their Gram matrix where that is the smaller work.
 
   Args:
     masks: bool `[num_models, num_train]`.
+    factored: whether to leave the Gram matrix out in any case.
 
   Returns:
     The design, and the mean mask float64 `[num_train]`.
@@ -48,7 +62,7 @@ def design(masks: np.ndarray) -> tuple[Design, np.ndarray]:
   num_models, num_train = masks.shape
   mean = masks.mean(axis=0)
   columns = jnp.asarray((masks - mean[None]).T / np.sqrt(num_models), 'float32')
-  if 2 * num_models < num_train:
+  if factored or 2 * num_models < num_train:
     return Design(columns, jnp.ones(())), mean
   return Design(_product(columns, columns.T), None), mean
 
@@ -58,10 +72,17 @@ def _product(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def apply(design: Design, weights: jax.Array) -> jax.Array:
-  """Gram matrix times weights `[num_targets, num_train]`, row by row."""
+  """Gram matrix times weights `[num_targets, num_train]`, row by row.
+
+  With `kept`, each row takes the Gram matrix of its own models.
+  """
   product = _product(weights, design.matrix)
   if design.factored is None:
     return product
+  if design.kept is not None:
+    product = direct.centre(product, design.kept, design.count)
+    # The matrix is scaled for the mean over all models.
+    product *= (product.shape[1] / design.count)[:, None]
   return _product(product, design.matrix.T)
 
 
@@ -135,6 +156,26 @@ class Solution(NamedTuple):
   gap: np.ndarray
 
 
+class _Part(NamedTuple):
+  """Some targets, as `_solve` takes them; arrays of `[num_targets, num_train]`.
+
+  Attributes:
+    design: of their models.
+    mean: w0.
+    scales: D.
+    right: right side.
+    start: z to start from.
+    variance: float64 `[num_targets]`, of the outcomes.
+  """
+
+  design: Design
+  mean: jax.Array
+  scales: jax.Array
+  right: jax.Array
+  start: jax.Array
+  variance: np.ndarray
+
+
 def path(
     masks: np.ndarray,
     outcomes: np.ndarray,
@@ -142,6 +183,7 @@ def path(
     prior_variance: np.ndarray,
     lams: Any,
     *,
+    own_ids: Any = None,
     tol: float = 1e-4,
     tile: int = 1024,
     max_steps: int = _MAX_STEPS,
@@ -155,48 +197,99 @@ def path(
     prior_variance: `[num_train, num_targets]`, v, above 0.
     lams: penalties above 0, each a number or `[num_targets]`; each starts from
       the solution before.
+    own_ids: int `[num_targets]`, the column of `masks` that is the target
+      itself, -1 for none. A target is then fitted to, and certified by, the
+      models that did not train on it, and m is their number; its own weight is
+      0, whatever its prior.
     tol: bound of the relative gap.
     tile: targets at once.
     max_steps: steps of conjugate gradients for each penalty at most.
 
   Yields:
     The solution at each penalty.
+
+  Raises:
+    ValueError: if `own_ids` make no sense, or a target has fewer than 2 models.
   """
-  placed, mean_mask = design(masks)
   num_targets = outcomes.shape[1]
-  centred = (outcomes - outcomes.mean(axis=0)[None]).astype(np.float32)
-  variance = np.mean(centred.astype(np.float64) ** 2, axis=0)
-  parts = [
+  if own_ids is not None:
+    own_ids = direct.check_own_ids(own_ids, masks.shape[1], num_targets)
+    direct.check_counts(masks, own_ids, 2, 'fitted')
+  placed, mean_mask = design(masks, factored=own_ids is not None)
+  slices = [
       slice(start, min(start + tile, num_targets))
       for start in range(0, num_targets, tile)
   ]
-  held = []
-  for part in parts:
-    mean = jnp.asarray(prior_mean[:, part].T, 'float32')
-    scales = jnp.asarray(np.sqrt(prior_variance[:, part]).T, 'float32')
-    cross = masks.T.astype(np.float32) @ centred[:, part] / len(masks)
-    cross -= mean_mask[:, None] * centred[:, part].mean(axis=0)[None]
-    right = scales * (jnp.asarray(cross.T, 'float32') - apply(placed, mean))
-    held.append((mean, scales, right, jnp.zeros_like(right)))
+  shared = placed, masks, mean_mask
+  priors = prior_mean, prior_variance
+  if own_ids is None:
+    centred = (outcomes - outcomes.mean(axis=0)[None]).astype(np.float32)
+    variance = np.mean(centred.astype(np.float64) ** 2, axis=0)
+    parts = [_part(*shared, centred, variance, *priors, s) for s in slices]
+  else:
+    parts = [_own_part(*shared, outcomes, own_ids, *priors, s) for s in slices]
   for lam in lams:
     lam = np.broadcast_to(np.asarray(lam, np.float64), num_targets)
-    weights, gaps = [], []
-    for index, part in enumerate(parts):
-      mean, scales, right, start = held[index]
-      # The objective is lam-strongly convex in z: ||residual||^2 / (2 lam).
-      bound = tol * lam[part] * variance[part]
-      z, square = _solve(
-          placed,
-          right,
-          scales,
-          jnp.asarray(lam[part], 'float32'),
-          start,
-          jnp.asarray(bound, 'float32'),
-          max_steps=max_steps,
-      )
-      held[index] = mean, scales, right, z
-      weights.append(np.asarray(mean + scales * z))
-      gap = np.asarray(square, np.float64) / lam[part]
-      level = np.where(variance[part] > 0, variance[part], 1)
-      gaps.append(np.where(variance[part] > 0, gap / level, 0))
-    yield Solution(np.concatenate(weights), np.concatenate(gaps))
+    found = []
+    for index, (part, where) in enumerate(zip(parts, slices)):
+      parts[index], solution = _advance(part, lam[where], tol, max_steps)
+      found.append(solution)
+    yield Solution(*map(np.concatenate, zip(*found)))
+
+
+def _part(placed, masks, mean_mask, centred, variance, mean, prior, part):
+  """Some targets that all models count for, from centred outcomes."""
+  mean = jnp.asarray(mean[:, part].T, 'float32')
+  scales = jnp.asarray(np.sqrt(prior[:, part]).T, 'float32')
+  cross = masks.T.astype(np.float32) @ centred[:, part] / len(masks)
+  cross -= mean_mask[:, None] * centred[:, part].mean(axis=0)[None]
+  right = scales * (jnp.asarray(cross.T, 'float32') - apply(placed, mean))
+  start = jnp.zeros_like(right)
+  return _Part(placed, mean, scales, right, start, variance[part])
+
+
+def _own_part(placed, masks, mean_mask, outcomes, own_ids, mean, prior, part):
+  """Some targets, each with its own models."""
+  own = own_ids[part]
+  kept = direct.kept_models(masks, own_ids, np.arange(len(own_ids))[part])
+  count = kept.sum(axis=1)
+  rows = outcomes[:, part].T.astype(np.float64)
+  # From the first kept outcome on: a constant comes out as exactly 0.
+  rows = rows - rows[np.arange(len(rows)), kept.argmax(axis=1)][:, None]
+  rows = direct.centre(rows, kept, count)
+  placed = placed._replace(
+      kept=jnp.asarray(kept, 'float32'), count=jnp.asarray(count, 'float32')
+  )
+  means = np.array(mean[:, part].T, np.float32)
+  scales = np.sqrt(prior[:, part]).T.astype(np.float32)
+  # A weight of scale 0 stays at its mean.
+  places = np.flatnonzero(own >= 0), own[own >= 0]
+  means[places] = scales[places] = 0
+  means, scales = jnp.asarray(means), jnp.asarray(scales)
+  centred = rows.astype(np.float32)
+  cross = centred @ (masks - mean_mask[None]).astype(np.float32)
+  cross = jnp.asarray(cross / count[:, None], 'float32')
+  right = scales * (cross - apply(placed, means))
+  variance = np.sum(rows**2, axis=1) / count
+  return _Part(placed, means, scales, right, jnp.zeros_like(right), variance)
+
+
+def _advance(part: _Part, lam, tol: float, max_steps: int):
+  """Solves at one penalty; the part starts from there the next time."""
+  variance = part.variance
+  # The objective is lam-strongly convex in z: ||residual||^2 / (2 lam).
+  bound = tol * lam * variance
+  z, square = _solve(
+      part.design,
+      part.right,
+      part.scales,
+      jnp.asarray(lam, 'float32'),
+      part.start,
+      jnp.asarray(bound, 'float32'),
+      max_steps=max_steps,
+  )
+  gap = np.asarray(square, np.float64) / lam
+  level = np.where(variance > 0, variance, 1)
+  gap = np.where(variance > 0, gap / level, 0)
+  weights = np.asarray(part.mean + part.scales * z)
+  return part._replace(start=z), Solution(weights, gap)

@@ -1,6 +1,7 @@
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
+from sklearn import linear_model
 
 from jdm import metrics
 from jdm.regressors import informed
@@ -25,6 +26,22 @@ def _lds(fitted, heldout):
   masks, wanted = heldout
   # An all-zero datamodel predicts no order.
   return np.nan_to_num(metrics.spearman(masks @ fitted.weights, wanted)).mean()
+
+
+def _alone(masks, outcome, scores, lam, penalty, all_scores):
+  """One target by a dense solve, or by scikit-learn on scaled columns."""
+  sizes = np.abs(all_scores) / np.abs(all_scores).mean() + 0.1
+  variance = (np.abs(scores) / np.abs(all_scores).mean() + 0.1) / sizes.mean()
+  centred = masks - masks.mean(axis=0)[None]
+  told, left = centred @ scores, outcome - outcome.mean()
+  mean = scores * (told @ left) / (told @ told)
+  left = left - centred @ mean
+  if penalty == 'l1':
+    model = linear_model.Lasso(alpha=lam, tol=1e-10, max_iter=100_000)
+    return mean + variance * model.fit(centred * variance[None], left).coef_
+  gram = centred.T @ centred / len(masks)
+  right = centred.T @ left / len(masks)
+  return mean + np.linalg.solve(gram + lam * np.diag(1 / variance), right)
 
 
 class InformedTest(parameterized.TestCase):
@@ -83,6 +100,91 @@ class InformedTest(parameterized.TestCase):
     np.testing.assert_array_equal(fitted.weights[3], 0)
     np.testing.assert_allclose(fitted.weights[:, 1], 0, atol=1e-6)
     np.testing.assert_allclose(fitted.bias[1], 2, atol=1e-5)
+
+  def test_own_ids_equal_fits_to_the_other_models_one_by_one(self):
+    (masks, outcomes), _, scores = _problem(7, 120)
+    own_ids = np.array([5, -1, 0, 59, 5, 30])
+    unknown = scores.copy()
+    unknown[own_ids[own_ids >= 0], np.flatnonzero(own_ids >= 0)] = np.nan
+    for penalty in ('ridge', 'l1'):
+      fitted = informed.fit(
+          masks, outcomes, unknown, own_ids=own_ids, penalty=penalty, tol=1e-7
+      )
+      for j, own in enumerate(own_ids):
+        rows = np.ones(len(masks), bool) if own < 0 else ~masks[:, own]
+        some = np.arange(60) != own
+        expected = _alone(
+            masks[rows][:, some],
+            outcomes[rows, j],
+            scores[some, j],
+            fitted.lam[j],
+            penalty,
+            # An example's score on itself is 0 and counts in the mean.
+            np.where(some, scores[:, j], 0),
+        )
+        predicted = masks[rows] @ fitted.weights[:, j] + fitted.bias[j]
+        wanted = masks[rows][:, some] @ expected
+        wanted += np.mean(outcomes[rows, j] - wanted)
+        # float32, and gaps of 1e-7.
+        scale = 2e-3 * np.std(outcomes[rows, j])
+        np.testing.assert_allclose(predicted, wanted, atol=scale)
+        if own >= 0:
+          self.assertEqual(fitted.weights[own, j], 0)
+      self.assertTrue((fitted.gap <= 1.1e-7).all())
+
+  def test_own_ids_of_minus_one_change_nothing(self):
+    (masks, outcomes), _, scores = _problem(8)
+    one, other = (
+        informed.fit(
+            masks, outcomes, scores, penalty='ridge', own_ids=ids, tol=1e-6
+        )
+        for ids in (None, np.full(6, -1))
+    )
+    np.testing.assert_allclose(other.lam, one.lam, rtol=1e-4)
+    np.testing.assert_allclose(other.val_mse, one.val_mse, rtol=1e-3)
+    np.testing.assert_allclose(other.weights, one.weights, atol=2e-2)
+
+  def test_models_that_trained_on_a_target_do_not_count(self):
+    # Of so few that some target has none in a fold.
+    (masks, outcomes), _, scores = _problem(9, 12)
+    own_ids = np.arange(6)
+    trained_on = masks[:, own_ids]
+    in_fold = [(~trained_on[fold::5]).sum(axis=0) for fold in range(5)]
+    self.assertEqual(np.min(in_fold), 0)
+    changed = np.where(trained_on, 1e3, outcomes)
+    for penalty in ('ridge', 'l1'):
+      one, other = (
+          informed.fit(masks, some, scores, own_ids=own_ids, penalty=penalty)
+          for some in (outcomes, changed)
+      )
+      # The same numbers; sums of float32 products apart.
+      np.testing.assert_allclose(other.weights, one.weights, atol=1e-3)
+      np.testing.assert_allclose(other.val_mse, one.val_mse, rtol=1e-4)
+
+  def test_useless_scores_of_train_targets_do_no_harm(self):
+    (masks, outcomes), heldout, scores = _problem(10, 400, noise=0.5)
+    own_ids = np.arange(6)
+    shuffled = np.random.default_rng(0).permutation(scores, axis=0)
+    fitted = informed.fit(masks, outcomes, shuffled, own_ids=own_ids)
+    plain = lasso.fit(masks, outcomes, own_ids=own_ids)
+    where = ~heldout[0][:, own_ids]
+    good, expected = (
+        metrics.spearman(heldout[0] @ one.weights, heldout[1], where=where)
+        for one in (fitted, plain)
+    )
+    self.assertGreater(good.mean(), expected.mean() - 0.02)
+
+  def test_bad_own_ids(self):
+    (masks, outcomes), _, scores = _problem(11)
+    pair = masks, outcomes, scores
+    with self.assertRaisesRegex(ValueError, '6 integers'):
+      informed.fit(*pair, own_ids=np.arange(5))
+    with self.assertRaisesRegex(ValueError, '-1 to 59'):
+      informed.fit(*pair, own_ids=np.arange(6) + 55)
+    masks = masks.copy()
+    masks[:-1, 0] = True
+    with self.assertRaisesRegex(ValueError, 'and 1 of 6 targets have fewer'):
+      informed.fit(masks, outcomes, scores, own_ids=np.arange(6))
 
   def test_bad_input(self):
     pair, _, scores = _problem(6)
