@@ -45,6 +45,9 @@ class Setting:
     epochs: of the checkpoints of TracIn.
     metagradients: models that are differentiated; 0 leaves the method out.
     num_prior: models whose gradients an informed regression reads at most.
+    targets: 'test', or 'train': training examples, of which only the models
+      that did not train on them are known, chosen by and scored on.
+    num_targets: of the train targets; test targets are taken all.
   """
 
   recipe: Mapping[str, Any]
@@ -60,6 +63,8 @@ class Setting:
   epochs: tuple[int, ...] = (2, 4, 6, 8, 10)
   metagradients: int = 0
   num_prior: int = 100
+  targets: str = 'test'
+  num_targets: int = 300
 
 
 _FASHION = {
@@ -91,6 +96,17 @@ SETTINGS: dict[str, Setting] = {
         removals=20,
         replicates=8,
         metagradients=8,
+    ),
+    'digits_mlp_train': Setting(
+        recipe={
+            'dataset': 'digits',
+            'model': 'mlp',
+            'model_options': {'hidden': [64]},
+        },
+        budgets=(50, 100, 500, 2000),
+        few=(25, 50, 100),
+        alphas=(0.5,),
+        targets='train',
     ),
     'fashion_mlp': Setting(
         recipe={
@@ -160,8 +176,41 @@ class Case:
         sampler_options={'alpha': self.alpha},
         seed=self.seed,
         outcomes=(OUTCOME, 'parameters'),
+        targets=(self.setting.targets,),
     )
     return recipe_lib.build(recipe)
+
+  @property
+  def outcome(self) -> str:
+    """Its name in the store."""
+    return OUTCOME if self.setting.targets == 'test' else f'{OUTCOME}_train'
+
+  @functools.cached_property
+  def own_ids(self) -> np.ndarray | None:
+    """The training examples that are targets; None for test targets.
+
+    Spread evenly over those that the validation models of every budget leave
+    out at least once: this looks at masks alone.
+    """
+    setting = self.setting
+    if setting.targets == 'test':
+      return None
+    masks = self.pool.masks(np.arange(self.num_models))
+    usable = np.ones(masks.shape[1], bool)
+    for num in (*setting.budgets, *setting.few):
+      num_val = max(num // VAL_SHARE, 1)
+      usable &= ~masks[num - num_val : num].all(axis=0)
+    ids = np.flatnonzero(usable)
+    num = min(setting.num_targets, len(ids))
+    return ids[np.arange(num) * len(ids) // num]
+
+  def counted(self, masks: np.ndarray) -> np.ndarray | None:
+    """Bool `[num_models, num_targets]`, who did not train on whom; or None."""
+    return None if self.own_ids is None else ~masks[:, self.own_ids]
+
+  def of_targets(self, outcomes: np.ndarray) -> np.ndarray:
+    """Those of the targets, of outcomes `[..., all]` of the store."""
+    return outcomes if self.own_ids is None else outcomes[..., self.own_ids]
 
   @property
   def num_models(self) -> int:
@@ -225,16 +274,25 @@ class Case:
   def _rebuilt(self, **options: Any) -> trained_lib.Trained:
     most = max(*self.setting.few, self.setting.num_prior)
     rows = self.rows(min(most, self.num_models))
-    return rebuild.rebuild(
-        self.store, rows, outcome=OUTCOME, pool=self.pool, **options
+    trained = rebuild.rebuild(
+        self.store,
+        rows,
+        outcome=OUTCOME,
+        targets=self.setting.targets,
+        pool=self.pool,
+        **options,
     )
+    if self.own_ids is None:
+      return trained
+    return trained.take_targets(self.own_ids)
 
   @functools.cached_property
   def heldout(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Masks, outcomes of two trainings each, and ids; no method reads them."""
     num = self.setting.num_heldout
     stores = workdir_lib.collect_heldout(self.folder, self.pool, num, 2)
-    return workdir_lib.read_heldout(stores, OUTCOME, num)
+    masks, outcomes, ids = workdir_lib.read_heldout(stores, self.outcome, num)
+    return masks, self.of_targets(outcomes), ids
 
   @functools.cached_property
   def planted(self) -> dict[str, 'Case']:
@@ -281,7 +339,8 @@ class Budget:
   @functools.cached_property
   def outcomes(self) -> np.ndarray:
     """`[num_models, num_targets]`."""
-    return self.case.store.read(OUTCOME, self.case.rows(self.num_models))
+    rows = self.case.rows(self.num_models)
+    return self.case.of_targets(self.case.store.read(self.case.outcome, rows))
 
   @functools.cached_property
   def trained(self) -> trained_lib.Trained:
@@ -338,4 +397,5 @@ def shrunk(setting: Setting, factor: int) -> Setting:
       removals=min(setting.removals, 2),
       replicates=min(setting.replicates, 2),
       metagradients=min(setting.metagradients, 2),
+      num_targets=max(setting.num_targets // factor, 10),
   )

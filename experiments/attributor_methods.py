@@ -19,6 +19,7 @@ from experiments import priors
 from jdm import attributors
 from jdm import metrics
 from jdm import regressors
+from jdm.attributors import empirical_influence
 from jdm.attributors import influence
 from jdm.attributors import knn
 from jdm.attributors import metagradient
@@ -71,13 +72,28 @@ class Method:
 
 
 def choose(budget: cases.Budget, found: Sequence[Candidate]) -> Candidate:
-  """The candidate with the highest LDS on the validation models."""
+  """The candidate with the highest LDS on the validation models.
+
+  Train targets are scored on those that did not train on them, where there are
+  three.
+  """
   if len(found) == 1:
     return found[0]
-  masks = budget.masks[-budget.num_val :].astype(np.float32)
+  masks = budget.masks[-budget.num_val :]
   outcomes = budget.outcomes[-budget.num_val :]
+  some, where = slice(None), budget.case.counted(masks)
+  if where is not None:
+    some = where.sum(axis=0) >= 3
+    if not some.any():
+      return found[0]
+    where = where[:, some]
+  masks = masks.astype(np.float32)
   marks = [
-      np.nan_to_num(metrics.spearman(masks @ one.values, outcomes)).mean()
+      np.nan_to_num(
+          metrics.spearman(
+              masks @ one.values[:, some], outcomes[:, some], where=where
+          )
+      ).mean()
       for one in found
   ]
   return found[int(np.argmax(marks))]
@@ -119,10 +135,33 @@ def _in_halves(
   return result
 
 
+def _of_test_targets(setting: cases.Setting) -> bool:
+  return setting.targets == 'test'
+
+
+def _difference_of_means(budget: cases.Budget) -> list[Candidate]:
+  """Of train targets, over the models that did not train on them."""
+  own_ids = budget.case.own_ids
+  if own_ids is None:
+    return list(_regressor('difference_of_means').find(budget))
+  found = empirical_influence.scores(
+      budget.masks, budget.outcomes, own_ids=own_ids
+  )
+  num_models = budget.num_models - budget.num_val  # As other regressors.
+  return [Candidate(values=found.values, num_models=num_models)]
+
+
 def _regressor(name: str, **options: Any) -> Method:
   def find(budget):
+    own = {}
+    if budget.case.own_ids is not None:
+      own = {'own_ids': budget.case.own_ids}
     fitted = regressors.get(name)(
-        budget.masks, budget.outcomes, num_val=budget.num_val, **options
+        budget.masks,
+        budget.outcomes,
+        num_val=budget.num_val,
+        **own,
+        **options,
     )
     return [
         Candidate(
@@ -132,7 +171,8 @@ def _regressor(name: str, **options: Any) -> Method:
         )
     ]
 
-  return Method(find, reads_models=False)
+  applies = _of_test_targets if name != 'lasso' else lambda setting: True
+  return Method(find, reads_models=False, applies=applies)
 
 
 def _influence(budget: cases.Budget) -> list[Candidate]:
@@ -233,7 +273,11 @@ def informed(budget: cases.Budget) -> list[Candidate]:
   num_folds = min(priors.NUM_FOLDS, budget.num_models // 2)
   made, gradients = priors.cross_fitted('influence', models, num_folds)
   fitted = informed_lib.fit(
-      budget.masks, budget.outcomes, made, num_folds=num_folds
+      budget.masks,
+      budget.outcomes,
+      made,
+      num_folds=num_folds,
+      own_ids=budget.case.own_ids,
   )
   return [
       Candidate(
@@ -260,7 +304,7 @@ def _has_features(setting: cases.Setting) -> bool:
 METHODS: dict[str, Method] = {
     'lasso': _regressor('lasso', tol=1e-3),
     'ridge': _regressor('ridge'),
-    'difference_of_means': _regressor('difference_of_means'),
+    'difference_of_means': Method(_difference_of_means, reads_models=False),
     'informed': Method(informed, reads_models=False, has_val=False),
     'influence': Method(_influence),
     'influence_logits': Method(

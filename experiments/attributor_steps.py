@@ -34,6 +34,7 @@ _PLANTS = dict(zip(cases.PLANTS, ('mislabel_auc', 'leakage_auc')))
 _COLUMNS = (
     'method',
     'alpha',
+    'seed',
     'num_models',
     'gradients',
     'cpu_seconds',
@@ -89,7 +90,8 @@ def run(
     setting = cases.shrunk(cases.SETTINGS[name], shrink)
     rows = []
     for case in _cases(os.path.join(workdir, name), setting, num_seeds):
-      if peers and case.seed == 0 and setting.recipe['model'] in _DENSE:
+      is_dense = setting.recipe['model'] in _DENSE
+      if peers and case.seed == 0 and is_dense and setting.targets == 'test':
         export_peers(case)
       rows += _rows(name, case, chosen or list(methods.METHODS), checks)
       _write(workdir, name, setting, rows)
@@ -192,9 +194,10 @@ def _kept(path: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def _scored(case: cases.Case, values: np.ndarray, name: str) -> dict[str, Any]:
   """LDS on held-out models, beside what noise leaves possible."""
   masks, outcomes, ids = case.heldout
+  where = case.counted(masks)
 
   def of_noise():
-    ceiling = metrics.noise_ceiling(outcomes[0], outcomes[1])
+    ceiling = metrics.noise_ceiling(outcomes[0], outcomes[1], where=where)
     return {
         'noise_ceiling': ceiling.value,
         'noise_ceiling_interval': list(ceiling.interval),
@@ -202,7 +205,8 @@ def _scored(case: cases.Case, values: np.ndarray, name: str) -> dict[str, Any]:
     }
 
   def of_scores():
-    found = metrics.lds(masks.astype(np.float32) @ values, outcomes[0])
+    predicted = masks.astype(np.float32) @ values
+    found = metrics.lds(predicted, outcomes[0], where=where)
     return {'lds': found.value, 'lds_interval': list(found.interval)}
 
   path = os.path.join(case.folder, f'{name}_lds.json')
@@ -354,6 +358,8 @@ def _write(workdir, name, setting, rows) -> None:
   recipe['training'] = repr(recipe.get('training', 'as of the model'))
   binary.write_json(f'{path}.json', {'recipe': recipe, 'rows': rows})
   columns = [c for c in _COLUMNS if any(c in row for row in rows)]
+  if len({row['seed'] for row in rows}) == 1:
+    columns.remove('seed')
   shown = [{c: row.get(c) for c in columns} for row in rows]
   canvas.write(f'{path}.csv', tables.csv(rows).encode())
   canvas.write(f'{path}.md', (tables.markdown(shown) + '\n').encode())

@@ -16,7 +16,9 @@ targets, two cores) the LASSO takes about 20 seconds on 2,000 linear models or
   python -m experiments.fit_datamodels --workdir=runs/mlp --regressor=informed
 
 All models fit; what is chosen is chosen by cross-validation over five folds, each
-scored without its own models' part in the scores.
+scored without its own models' part in the scores. `--targets=train` takes the
+training examples as targets, each fitted to (and scored by) the models that did
+not train on it.
 
 `--distributed` fits the LASSO of test targets by several processes at once,
 each of which starts this same command: models and targets are shared out, and
@@ -54,7 +56,7 @@ _TARGETS = flags.DEFINE_enum(
     'test',
     ['test', 'train'],
     'Which targets. Train targets are fitted from the models that did not train'
-    ' on them (LASSO only).',
+    ' on them (lasso and informed).',
 )
 _NUM_VAL = flags.DEFINE_integer(
     'num_val', None, 'Validation models, the last ones; a fifth.'
@@ -131,10 +133,10 @@ def _check_distributed() -> None:
 
 def _check_informed() -> None:
   """Raises ValueError of what a regression with a prior does not do."""
-  if _TARGETS.value != 'test' or _NUM_VAL.value is not None:
+  if _NUM_VAL.value is not None:
     raise ValueError(
-        '--regressor=informed fits --targets=test and chooses by'
-        ' cross-validation on all models: leave --num_val out'
+        '--regressor=informed chooses by cross-validation on all models: leave'
+        ' --num_val out'
     )
   if _DRY_RUN.value:
     raise ValueError(
@@ -150,21 +152,28 @@ def _fit_informed(
 ) -> datamodels_lib.Datamodels:
   """Makes the scores, and fits around them."""
   rows = _rows(store)
+  is_train = _TARGETS.value == 'train'
+  name = f'{outcome}_train' if is_train else outcome
+  own_ids = np.arange(store.num_train) if is_train else None
+  outcomes = collection.read_outcome(store, name, rows)  # Raises soon.
   found = priors.make(
       store,
       rows,
       prior=_PRIOR.value,
       outcome=outcome,
+      targets=_TARGETS.value,
       num_prior=_NUM_PRIOR.value,
   )
   fitted = informed.fit(
       store.read('masks', rows),
-      collection.read_outcome(store, outcome, rows),
+      outcomes,
       found,
+      own_ids=own_ids,
+      target_ids=own_ids,
       num_folds=priors.NUM_FOLDS,
       tol=_TOL.value,
       progress=progress,
-      **fitting.labels_of(store, rows, outcome),
+      **fitting.labels_of(store, rows, name),
   )
   return dataclasses.replace(fitted, meta=fitting.meta_of(store))
 

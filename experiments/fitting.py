@@ -140,8 +140,8 @@ def read(
   if targets == 'train':
     if regressor != 'lasso':
       raise ValueError(
-          'train targets need --regressor=lasso, which leaves out the models'
-          f' that trained on a target; got {regressor!r}'
+          'train targets need --regressor=lasso or informed, which leave out the'
+          f' models that trained on a target; got {regressor!r}'
       )
     own_ids = target_ids = np.arange(store.num_train)
   return Problem(

@@ -36,9 +36,10 @@ def make(
     *,
     prior: str,
     outcome: str,
+    targets: str = 'test',
     num_prior: int = 100,
 ) -> list[informed.Prior]:
-  """Makes or reads the scores of test targets.
+  """Makes or reads the scores of targets.
 
   Args:
     store: of the pool.
@@ -46,6 +47,8 @@ def make(
     prior: a key of `FROM_MODELS`; or a .npy file of `[num_train, num_targets]`,
       positive = helpful, in which no model of the pool had a part.
     outcome: what is attributed.
+    targets: 'test', or 'train': the training examples, each scored by models
+      that did not train on it.
     num_prior: models that are read, the first of the rows.
 
   Returns:
@@ -74,6 +77,7 @@ def make(
       store,
       some,
       outcome=outcome,
+      targets=targets,
       epochs=_EPOCHS if prior == 'tracin' else (),
   )
   return cross_fitted(prior, trained, NUM_FOLDS)[0]

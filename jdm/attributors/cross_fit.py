@@ -65,9 +65,15 @@ def scores(
   parts: dict[int, Sequence[scores_lib.Scores]] = {}
   for fold in np.flatnonzero(counts):
     parts[int(fold)] = find(trained.take(np.flatnonzero(fold_of == fold)))
+  counted = trained.counted()
+  weights = counts[:, None]
+  if counted is not None:  # A target's own models.
+    weights = np.stack(
+        [counted[fold_of == fold].sum(axis=0) for fold in range(num_folds)]
+    )
   first = next(iter(parts.values()))
   return [
-      _joined([(fold, found[i]) for fold, found in parts.items()], counts)
+      _joined([(fold, found[i]) for fold, found in parts.items()], weights)
       for i in range(len(first))
   ]
 
@@ -75,20 +81,28 @@ def scores(
 def _joined(
     parts: Sequence[tuple[int, scores_lib.Scores]], counts: np.ndarray
 ) -> CrossFitted:
-  """Means of means, weighted by the models of each."""
-  num_models = counts.sum()
+  """Means of means, weighted by the models of each.
+
+  Args:
+    parts: folds, and scores of their models.
+    counts: int `[num_folds, 1 or num_targets]`, these models.
+
+  Returns:
+    The scores; 0 for a target that no model counts for.
+  """
+  num_models = counts.sum(axis=0)
   sums = {fold: found.values * counts[fold] for fold, found in parts}
   total = sum(sums.values())
   without = np.stack(
       [
-          (total - sums.get(fold, 0)) / (num_models - counts[fold])
+          (total - sums.get(fold, 0)) / np.maximum(num_models - counts[fold], 1)
           for fold in range(len(counts))
       ]
   )
   joined = dataclasses.replace(
       parts[0][1],
-      values=(total / num_models).astype(np.float32),
-      num_models=int(num_models),
+      values=(total / np.maximum(num_models, 1)).astype(np.float32),
+      num_models=sum(found.num_models for _, found in parts),
       gradients=sum(found.gradients for _, found in parts),
   )
   return CrossFitted(joined, without.astype(np.float32))

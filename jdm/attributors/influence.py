@@ -250,6 +250,7 @@ def _mean(program, trained, own_subset, shared, float64, devices, progress):
           program,
           _cast(rows, dtype),
           _cast(data, dtype),
+          counted=trained.counted(),
           devices=devices,
           progress=progress,
       )
@@ -257,6 +258,7 @@ def _mean(program, trained, own_subset, shared, float64, devices, progress):
       program,
       _cast(rows, dtype),
       _cast(data, dtype),
+      counted=trained.counted(),
       devices=devices,
       progress=progress,
   )

@@ -14,6 +14,7 @@ def mean(
     rows: Sequence[Any],
     shared: Any,
     *,
+    counted: np.ndarray | None = None,
     devices: Sequence[jax.Device] | None = None,
     progress: Progress | None = None,
 ) -> Any:
@@ -26,6 +27,9 @@ def mean(
     program: jitted; returns a pytree of arrays.
     rows: of each model, a tuple of arrays.
     shared: a tuple of arrays that all models read; copied to each device once.
+    counted: bool `[num_models, num_targets]`, models that count for each
+      target, the last axis of all arrays but numbers; all by default. A target
+      that none counts for has 0.
     devices: local devices; by default all, but on a CPU one, whose cores a
       single factorization uses already.
     progress: called with the number of models done and in all.
@@ -37,6 +41,7 @@ def mean(
   devices = list(devices or default_devices())
   placed = [jax.device_put(shared, device) for device in devices]
   total: Any = None
+  number = 0
   for first in range(0, len(rows), len(devices)):
     block = rows[first : first + len(devices)]
     started = [
@@ -45,10 +50,22 @@ def mean(
     ]
     for found in started:
       found = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
+      if counted is not None:
+        found = _weighted(found, counted[number])
+      number += 1
       total = found if total is None else jax.tree.map(np.add, total, found)
     if progress:
       progress(min(first + len(block), len(rows)), len(rows))
-  return jax.tree.map(lambda leaf: leaf / len(rows), total)
+  total = jax.tree.map(lambda leaf: leaf / len(rows), total)
+  if counted is None:
+    return total
+  share = counted.mean(axis=0)
+  return _weighted(total, 1 / np.where(share > 0, share, 1))
+
+
+def _weighted(tree: Any, weights: np.ndarray) -> Any:
+  """Arrays [..., num_targets] times weights [num_targets]; numbers stay."""
+  return jax.tree.map(lambda leaf: leaf * weights if leaf.ndim else leaf, tree)
 
 
 def default_devices() -> Iterable[jax.Device]:

@@ -45,7 +45,7 @@ def rebuild(
     store: of a pool made from a recipe.
     rows: int `[k]`, completed rows.
     outcome: what is attributed; see `outcome_function`.
-    targets: 'test' or 'train'.
+    targets: 'test' or 'train'; of train targets, `own_ids` say which they are.
     epochs: epochs after which parameters are kept as `checkpoints`, ascending,
       from 1; this trains the models again, whatever is stored.
     pool: the store's pool, if it has been built already.
@@ -92,6 +92,7 @@ def rebuild(
       target_labels=split.labels,
       compute=trained_lib.outcome_function(outcome, dataset.num_classes),
       keys=_keys(pool, rows),
+      own_ids=np.arange(store.num_train) if targets == 'train' else None,
       **kept,
       **options,
   )

@@ -63,7 +63,12 @@ def scores(
     program = _program(trained.model, similarity)
     rows = [(row.astype(np.float32),) for row in trained.parameters]
     values = over_models.mean(
-        program, rows, arrays, devices=devices, progress=progress
+        program,
+        rows,
+        arrays,
+        counted=trained.counted(),
+        devices=devices,
+        progress=progress,
     )
   if signed and not trained.is_regression:
     same = trained.labels[:, None] == trained.target_labels[None]

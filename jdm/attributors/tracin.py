@@ -82,7 +82,12 @@ def scores(
       np.asarray(rates, np.float32),
   )
   found = over_models.mean(
-      program, rows, data, devices=devices, progress=progress
+      program,
+      rows,
+      data,
+      counted=trained.counted(),
+      devices=devices,
+      progress=progress,
   )
   per_model = num_checkpoints * (trained.num_train + trained.num_targets)
   return scores_lib.Scores(

@@ -42,6 +42,10 @@ class Trained:
     keys: key data of each training, uint32 `[num_models, ...]`; None if
       unknown.
     checkpoints: `[num_checkpoints, num_models, num_parameters]`, or None.
+    own_ids: int `[num_targets]`, for targets that are training examples: which,
+      -1 for none. Scores are then means over the models that did not train on
+      the target, the ones that regressions on such targets know (metagradients
+      take all). None if no target is one.
     rates: `[num_checkpoints]`, what one pass over an example moves: the sum of
       learning rates of the steps that a checkpoint stands for, over the number
       of these steps and the batch size.
@@ -61,6 +65,7 @@ class Trained:
   keys: np.ndarray | None = None
   checkpoints: np.ndarray | None = None
   rates: np.ndarray | None = None
+  own_ids: np.ndarray | None = None
 
   def __post_init__(self):
     masks = subsets.check_masks(
@@ -80,6 +85,22 @@ class Trained:
     if not np.isfinite(self.parameters).all():
       raise ValueError(
           '`Trained` expects finite parameters; leave out models that diverged.'
+      )
+    if self.own_ids is not None:
+      self._check_own_ids(np.asarray(self.own_ids))
+
+  def _check_own_ids(self, own_ids: np.ndarray) -> None:
+    """Raises ValueError unless they are examples, or -1."""
+    is_integer = np.issubdtype(own_ids.dtype, np.integer)
+    if own_ids.shape != (self.num_targets,) or not is_integer:
+      raise ValueError(
+          f'`Trained` expects own_ids to be {self.num_targets} integers, got'
+          f' {own_ids.dtype} of shape {own_ids.shape}.'
+      )
+    if own_ids.min(initial=0) < -1 or own_ids.max(initial=0) >= self.num_train:
+      raise ValueError(
+          f'`Trained` expects own_ids from -1 to {self.num_train - 1}, got'
+          f' {own_ids.min()} to {own_ids.max()}.'
       )
 
   @property
@@ -113,6 +134,24 @@ class Trained:
             None if self.checkpoints is None else self.checkpoints[:, rows]
         ),
     )
+
+  def take_targets(self, ids: np.ndarray) -> 'Trained':
+    """Some of the targets, by their numbers."""
+    return dataclasses.replace(
+        self,
+        target_inputs=self.target_inputs[ids],
+        target_labels=self.target_labels[ids],
+        own_ids=None if self.own_ids is None else self.own_ids[ids],
+    )
+
+  def counted(self) -> np.ndarray | None:
+    """Models that did not train on a target, bool `[num_models, num_targets]`.
+
+    None where all models count for all targets.
+    """
+    if self.own_ids is None:
+      return None
+    return ~(self.masks[:, self.own_ids] & (self.own_ids >= 0)[None])
 
   def subset_rows(self) -> tuple[np.ndarray, np.ndarray]:
     """Ids of each model's subset, padded, and which are real (0 or 1)."""

@@ -119,7 +119,12 @@ def path(
       )
   )
   found = over_models.mean(
-      _program(setup), rows, data, devices=devices, progress=progress
+      _program(setup),
+      rows,
+      data,
+      counted=trained.counted(),
+      devices=devices,
+      progress=progress,
   )
   per_model = trained.num_train + trained.num_targets
   units = 'outcome units' + (

@@ -85,7 +85,7 @@ class Models:
       return self.held[:, 0] @ weights
     return np.sum(self.held * weights, axis=0)
 
-  def unit(self) -> np.ndarray | float:
+  def unit(self) -> Any:
     """What makes a strength a penalty, of each target or of all.
 
     The prior variance of an outcome is that of num_train weights.

@@ -33,7 +33,7 @@ _NUM_SWEEPS = 3  # For each product with all masks that certifies.
 _TILE = 128  # Targets at once, to summarize and certify.
 
 
-def centre(rows: jax.Array, kept: jax.Array, count: jax.Array) -> jax.Array:
+def centre(rows: Any, kept: Any, count: Any) -> Any:
   """Rows [tile, num_models] minus their mean over kept models; 0 elsewhere."""
   rows = rows * kept
   return rows - kept * (rows.sum(axis=1) / count)[:, None]

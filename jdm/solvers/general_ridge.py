@@ -36,15 +36,14 @@ class Design(NamedTuple):
     matrix: the Gram matrix `[num_train, num_train]` or, as `factored`, the masks
       `[num_train, num_models]` over sqrt(num_models).
     factored: `[]` or None; the matrix times its transpose is the Gram matrix.
-    kept: `[num_targets, num_models]`, 1 for the models of a target; None where
-      all models are those of all targets.
-    count: `[num_targets]`, how many these are; or None.
+    rows: kept `[num_targets, num_models]`, 1 for the models of a target, and
+      their count `[num_targets]`; None where all models are those of all
+      targets.
   """
 
   matrix: jax.Array
   factored: jax.Array | None
-  kept: jax.Array | None = None
-  count: jax.Array | None = None
+  rows: tuple[jax.Array, jax.Array] | None = None
 
 
 def design(
@@ -74,15 +73,16 @@ def _product(first: jax.Array, second: jax.Array) -> jax.Array:
 def apply(design: Design, weights: jax.Array) -> jax.Array:
   """Gram matrix times weights `[num_targets, num_train]`, row by row.
 
-  With `kept`, each row takes the Gram matrix of its own models.
+  With `rows`, each target takes the Gram matrix of its own models.
   """
   product = _product(weights, design.matrix)
   if design.factored is None:
     return product
-  if design.kept is not None:
-    product = direct.centre(product, design.kept, design.count)
+  if design.rows is not None:
+    kept, count = design.rows
+    product = direct.centre(product, kept, count)
     # The matrix is scaled for the mean over all models.
-    product *= (product.shape[1] / design.count)[:, None]
+    product *= (product.shape[1] / count)[:, None]
   return _product(product, design.matrix.T)
 
 
@@ -257,9 +257,11 @@ def _own_part(placed, masks, mean_mask, outcomes, own_ids, mean, prior, part):
   # From the first kept outcome on: a constant comes out as exactly 0.
   rows = rows - rows[np.arange(len(rows)), kept.argmax(axis=1)][:, None]
   rows = direct.centre(rows, kept, count)
-  placed = placed._replace(
-      kept=jnp.asarray(kept, 'float32'), count=jnp.asarray(count, 'float32')
+  rows_of_targets = (
+      jnp.asarray(kept, 'float32'),
+      jnp.asarray(count, 'float32'),
   )
+  placed = placed._replace(rows=rows_of_targets)
   means = np.array(mean[:, part].T, np.float32)
   scales = np.sqrt(prior[:, part]).T.astype(np.float32)
   # A weight of scale 0 stays at its mean.

@@ -1,8 +1,12 @@
+import dataclasses
+
 from absl.testing import absltest
 import numpy as np
 
 from jdm.attributors import cross_fit
+from jdm.attributors import influence
 from jdm.attributors import scores as scores_lib
+from tests.attributors import made
 
 
 class _Models:
@@ -14,6 +18,9 @@ class _Models:
   @property
   def num_models(self):
     return len(self.ids)
+
+  def counted(self):
+    return None
 
   def take(self, rows):
     return _Models(self.ids[rows])
@@ -48,6 +55,33 @@ class CrossFitTest(absltest.TestCase):
             scale * ids[fold_of != fold].mean(),
             rtol=1e-6,
         )
+
+  def test_models_that_trained_on_a_target_do_not_count(self):
+    own_ids = np.array([2, -1, 5, 7, 9, 20, 30, 59])
+    trained = dataclasses.replace(made.trained(num_models=7), own_ids=own_ids)
+    options = {'dampings': (0.5, 2.0)}
+    fold_of = np.array([0, 1, 2, 0, 1, 2, 0])
+    found = cross_fit.scores(
+        lambda some: influence.path(some, **options), trained, fold_of, 3
+    )
+    alone = [
+        influence.path(
+            dataclasses.replace(trained.take([row]), own_ids=None), **options
+        )
+        for row in range(7)
+    ]
+    for index, one in enumerate(found):
+      values = np.stack([scores[index].values for scores in alone])
+      for target, own in enumerate(own_ids):
+        rows = np.ones(7, bool) if own < 0 else ~trained.masks[:, own]
+        # A target that no model counts for has 0.
+        parts = [*one.without_fold, one.scores.values]
+        for fold, found_values in enumerate(parts):
+          some = rows & (fold_of != fold)
+          expected = values[some, :, target].mean(axis=0) if some.any() else 0
+          np.testing.assert_allclose(
+              found_values[:, target], expected, rtol=1e-4, atol=1e-5
+          )
 
   def test_bad_folds_raise(self):
     models = _Models(np.arange(4.0))

@@ -1,6 +1,7 @@
 """Tests of the comparison of attributors, on pools of a few seconds."""
 
 import csv
+import dataclasses
 import json
 import os
 from unittest import mock
@@ -8,6 +9,7 @@ from unittest import mock
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
+from scipy import stats
 
 from experiments import attributor_cases
 from experiments import attributor_methods
@@ -112,6 +114,7 @@ class CompareTest(parameterized.TestCase):
 
   def test_validation_chooses(self):
     budget = mock.Mock()
+    budget.case.counted.return_value = None
     generator = np.random.default_rng(0)
     budget.masks = generator.random((40, 8)) < 0.5
     weights = generator.normal(size=(8, 3))
@@ -122,6 +125,41 @@ class CompareTest(parameterized.TestCase):
         for values in (-weights, weights, generator.normal(size=(8, 3)))
     ]
     self.assertIs(attributor_methods.choose(budget, found), found[1])
+
+  def test_train_targets_are_scored_by_models_that_leave_them_out(self):
+    folder = self.create_tempdir().full_path
+    setting = dataclasses.replace(
+        _TINY, targets='train', num_targets=7, num_heldout=30
+    )
+    chosen = ['informed', 'lasso', 'ridge', 'influence', 'difference_of_means']
+    options = {'chosen': chosen, 'checks': False, 'num_seeds': 2}
+    with mock.patch.dict(attributor_cases.SETTINGS, tiny=setting):
+      rows = attributor_steps.run(folder, ['tiny'], **options)
+    chosen.remove('ridge')  # Knows no train targets.
+    self.assertEqual([row['method'] for row in rows], 2 * chosen)
+    case = attributor_cases.Case(
+        setting, f'{folder}/tiny/alpha_0.5_seed_0', 0.5, 0
+    )
+    masks, outcomes, _ = case.heldout
+    self.assertEqual(outcomes.shape, (2, 30, 7))
+    for row in rows[:4]:
+      path = f'{case.folder}/{row["method"]}_'
+      path += '15.npz' if row['method'] == 'influence' else '30.npz'
+      with np.load(path) as file:
+        values = file['values']
+      marks = []
+      for target, own in enumerate(case.own_ids):
+        kept = ~masks[:, own]
+        predicted = masks[kept] @ values[:, target]
+        wanted = outcomes[0, kept, target]
+        if np.ptp(predicted):
+          marks.append(stats.spearmanr(predicted, wanted)[0])
+        else:
+          marks.append(0)
+      # Ranks of float32 sums.
+      self.assertAlmostEqual(row['lds'], np.mean(marks), delta=0.02)
+    with open(f'{folder}/attributors_tiny.md', encoding='utf-8') as file:
+      self.assertIn('| seed |', file.readline())
 
   def test_informed_counts_all_its_models(self):
     folder = self.create_tempdir().full_path

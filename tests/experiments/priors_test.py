@@ -20,6 +20,7 @@ _POOL = (
     '--epochs=3',
     '--batch_size=20',
     '--num_models=40',
+    '--targets=test,train',
 )
 
 
@@ -65,6 +66,25 @@ class PriorsTest(absltest.TestCase):
     pairs = zip(fitted.weights.T, again.weights.T)
     agreement = [np.corrcoef(*pair)[0, 1] for pair in pairs]
     self.assertGreater(np.median(agreement), 0.8)
+
+  def test_train_targets_leave_out_the_models_that_trained_on_them(self):
+    for prior in ('influence', 'trak'):
+      path = os.path.join(self.workdir, f'{prior}_train.npz')
+      done = self._fit(
+          '--targets=train',
+          '--num_prior=20',
+          f'--prior={prior}',
+          f'--datamodels={path}',
+      )
+      self.assertEqual(done.returncode, 0, done.stderr)
+      fitted = datamodels_lib.load(path)
+      self.assertEqual(fitted.weights.shape, (80, 80))
+      self.assertEqual(fitted.outcome, 'soft_margin_train')
+      np.testing.assert_array_equal(
+          datamodels_lib.own_ids(fitted), np.arange(80)
+      )
+      np.testing.assert_array_equal(np.diagonal(fitted.weights), 0)
+      self.assertTrue((fitted.gap <= 1.1e-4).all())
 
   def test_folds_are_left_out_of_their_own_scores(self):
     store = store_lib.OutcomeStore.open(os.path.join(self.workdir, 'store'))
