@@ -14,9 +14,8 @@ import numpy as np
 
 from jdm import datamodels as datamodels_lib
 from jdm import regressors
-from jdm.solvers import direct
+from jdm.regressors import pools
 from jdm.solvers import moments as moments_lib
-from jdm.solvers import path as path_lib
 
 KINDS = ('helpful', 'harmful')
 _BYTES = 2**29  # Of the running tails; more targets are taken in tiles.
@@ -303,11 +302,11 @@ def _check(masks, outcomes, datamodels, num_bootstrap, level) -> None:
     )
   is_train = datamodels.outcome.endswith('_train')
   if datamodels.regressor not in regressors.REGRESSORS or (
-      is_train and datamodels.regressor != 'lasso'
+      is_train and datamodels.regressor not in regressors.SPARSE
   ):
     raise ValueError(
         f'`bootstrap` knows the regressors {sorted(regressors.REGRESSORS)} (of'
-        f' train targets: lasso), got {datamodels.regressor!r} of outcome'
+        f' train targets: {", ".join(regressors.SPARSE)}), got {datamodels.regressor!r} of outcome'
         f' {datamodels.outcome!r}.'
     )
 
@@ -343,6 +342,9 @@ class _Resampler:
     self._masks, self._outcomes = masks, outcomes[:, targets]
     self._regressor, self._tol = datamodels.regressor, tol
     self._lam = np.asarray(datamodels.lam, np.float64)[targets]
+    self._l1_ratio = np.ones(len(self._lam))
+    if len(datamodels.l1_ratio):
+      self._l1_ratio = np.asarray(datamodels.l1_ratio)[targets]
     self._own_ids = _own_ids(datamodels, targets)
     self.weights = np.asarray(datamodels.weights, np.float32)[:, targets]
     self._missed = 0
@@ -358,26 +360,21 @@ class _Resampler:
       report(number + 1)
 
   def _fit(self, masks, outcomes) -> _Draw:
-    if self._regressor == 'lasso':
-      return self._lasso(masks, outcomes)
+    if self._regressor in regressors.SPARSE:
+      return self._sparse(masks, outcomes)
     options = {'lam': self._lam} if self._regressor == 'ridge' else {}
     fitted = regressors.get(self._regressor)(masks, outcomes, **options)
     return _Draw(np.asarray(fitted.weights), np.asarray(fitted.gap))
 
-  def _lasso(self, masks, outcomes) -> _Draw:
+  def _sparse(self, masks, outcomes) -> _Draw:
     """Starts from the weights fitted to all models, which are near."""
-    options = {
-        'lams': self._lam[None],
-        'start': self.weights,
-        'tol': self._tol,
-        'certify': False,
-    }
-    if self._own_ids is None and 2 * len(masks) >= masks.shape[1]:
-      found = path_lib.lasso_path(moments_lib.of(masks, outcomes), **options)
-    else:
-      found = direct.lasso_path(
-          masks, outcomes, own_ids=self._own_ids, **options
-      )
+    found = pools.pool_of(masks, outcomes, self._own_ids).at(
+        self._lam,
+        self._l1_ratio,
+        start=self.weights,
+        tol=self._tol,
+        certify=False,
+    )
     self._missed += int(np.sum(~found.converged))
     return _Draw(found.weights, found.gap)
 

@@ -12,6 +12,7 @@ from sklearn import linear_model
 
 from jdm import regressors
 from jdm.analysis import uncertainty
+from jdm.regressors import pools
 from tests import planted
 from tests.solvers import oracle
 
@@ -105,7 +106,7 @@ class OracleTest(parameterized.TestCase):
   def test_few_models_take_the_direct_route(self):
     problem, fitted = self.problem, _fit(self.problem, lam=0.1, tol=1e-8)
     route = mock.Mock(side_effect=ValueError('direct'))
-    with mock.patch.object(uncertainty.direct, 'lasso_path', route):
+    with mock.patch.object(pools.direct, 'lasso_path', route):
       with self.assertRaisesRegex(ValueError, 'direct'):
         uncertainty.bootstrap(problem.masks[:9], problem.outcomes[:9], fitted)
 
@@ -274,7 +275,9 @@ class BootstrapTest(parameterized.TestCase):
     ridge = dataclasses.replace(
         fitted, regressor='ridge', outcome='margin_train'
     )
-    with self.assertRaisesRegex(ValueError, 'of train targets: lasso'):
+    with self.assertRaisesRegex(
+        ValueError, 'of train targets: elastic_net, lasso'
+    ):
       uncertainty.bootstrap(masks, outcomes, ridge)
 
 
