@@ -281,6 +281,41 @@ class BootstrapTest(parameterized.TestCase):
       uncertainty.bootstrap(masks, outcomes, ridge)
 
 
+class HalvesTest(absltest.TestCase):
+
+  def test_halves_are_fitted_alone(self):
+    problem = planted.sparse_linear(0, num_targets=6)
+    fitted = _fit(problem)
+    found = uncertainty.halves(
+        problem.masks, problem.outcomes, fitted, num_top=3, tol=1e-6
+    )
+    for target in range(6):
+      tops = []
+      for half in (0, 1):
+        weights, _ = oracle.lasso(
+            problem.masks[half::2],
+            problem.outcomes[half::2, target],
+            float(fitted.lam[target]),
+        )
+        tops.append(set(np.argsort(-weights, kind='stable')[:3].tolist()))
+      shared = len(tops[0] & tops[1]) / 3
+      self.assertAlmostEqual(found.overlap[target], shared)
+    self.assertAlmostEqual(found.mean, found.overlap.mean())
+    self.assertLessEqual(found.interval[0], found.mean)
+    self.assertGreaterEqual(found.interval[1], found.mean)
+    self.assertEqual(found.by_chance, 3 / problem.masks.shape[1])
+
+  def test_bad_input(self):
+    problem = planted.sparse_linear(0, num_targets=6)
+    fitted = _fit(problem)
+    with self.assertRaisesRegex(ValueError, '`halves` expects masks'):
+      uncertainty.halves(problem.masks[:, 1:], problem.outcomes, fitted)
+    with self.assertRaisesRegex(ValueError, 'num_top from 1'):
+      uncertainty.halves(
+          problem.masks, problem.outcomes, fitted, num_top=10_000
+      )
+
+
 class CoverageTest(absltest.TestCase):
   """What the intervals hold, over many targets of one planted problem."""
 
