@@ -92,6 +92,7 @@ SETTINGS: dict[str, Setting] = {
         },
         budgets=(50, 100, 500, 2000),
         few=(25, 50, 100),
+        alphas=(0.5, 0.2, 0.75),
         num_plants=500,
         removals=20,
         replicates=8,

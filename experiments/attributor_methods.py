@@ -120,9 +120,8 @@ def _in_halves(
     overlap = float('nan')
     if len(parts) == 2:
       num_top = min(NUM_TOP, trained.num_train)
-      overlap = scores_lib.top_overlap(
-          parts[0].values, parts[1].values, num_top
-      )
+      found = metrics.top_overlap(parts[0].values, parts[1].values, num_top)
+      overlap = float(found.mean())
     result.append(
         Candidate(
             values=np.asarray(values),

@@ -10,6 +10,12 @@ a few targets and prints about what all will cost, often within a factor of two;
 targets, two cores) the LASSO takes about 20 seconds on 2,000 linear models or
 5,000 MLPs, most of them spent on compiling.
 
+`--num_folds=5` chooses by cross-validation on all models instead (lasso and
+elastic_net; `--rule=one_se` for sparser datamodels). When models were added to
+the pool, `--start=WORKDIR/datamodels_lasso_test.npz` keeps the penalties of an
+earlier fit and starts at its weights, or with `--num_val` or `--num_folds` tries
+the penalties around them.
+
 `--regressor=informed` starts from scores of an attributor, made of the first
 `--num_prior` models of the pool (`--prior=influence`), or from a user's file:
 
@@ -56,7 +62,7 @@ _TARGETS = flags.DEFINE_enum(
     'test',
     ['test', 'train'],
     'Which targets. Train targets are fitted from the models that did not train'
-    ' on them (lasso and informed).',
+    ' on them (lasso, elastic_net and informed).',
 )
 _NUM_VAL = flags.DEFINE_integer(
     'num_val', None, 'Validation models, the last ones; a fifth.'
@@ -64,7 +70,35 @@ _NUM_VAL = flags.DEFINE_integer(
 _NUM_MODELS = flags.DEFINE_integer(
     'num_models', None, 'Uses only the first models, validation included.'
 )
-_TOL = flags.DEFINE_float('tol', 1e-4, 'Duality gap, relative, of the LASSO.')
+_NUM_FOLDS = flags.DEFINE_integer(
+    'num_folds',
+    None,
+    'Chooses penalties by cross-validation over this many folds of all models,'
+    ' instead of --num_val (lasso and elastic_net).',
+)
+_RULE = flags.DEFINE_enum(
+    'rule',
+    'min',
+    ['min', 'one_se'],
+    'Of the cross-validation: the lowest error, or the largest penalty within one'
+    ' standard error of it.',
+)
+_L1_RATIO = flags.DEFINE_list(
+    'l1_ratio',
+    None,
+    'Of --regressor=elastic_net: the share of the penalty that is l1, above 0, at'
+    ' most 1. Of several, each target gets the best. By default 0.5.',
+)
+_START = flags.DEFINE_string(
+    'start',
+    None,
+    'File of an earlier fit of the same targets, as before models were added:'
+    ' keeps its penalties, or with --num_val or --num_folds tries those around'
+    ' them (lasso and elastic_net).',
+)
+_TOL = flags.DEFINE_float(
+    'tol', 1e-4, 'Duality gap, relative, of lasso and elastic_net.'
+)
 _DATAMODELS = flags.DEFINE_string(
     'datamodels',
     None,
@@ -100,6 +134,10 @@ def main(workdir: str) -> None:
         targets=_TARGETS.value,
         num_val=_NUM_VAL.value,
         tol=_TOL.value,
+        num_folds=_NUM_FOLDS.value,
+        rule=_RULE.value,
+        l1_ratio=_l1_ratios(),
+        start=_start(workdir),
     )
     print(f'{_REGRESSOR.value}: {fitting.estimate(problem)}')
     if not _DRY_RUN.value:
@@ -119,8 +157,47 @@ def _what(workdir: str) -> tuple[store_lib.OutcomeStore, str, str]:
   return store, outcome, _path(workdir, outcome)
 
 
+def _l1_ratios() -> list[float] | None:
+  """The shares of --l1_ratio."""
+  if _L1_RATIO.value is None:
+    return None
+  try:
+    return [float(one) for one in _L1_RATIO.value]
+  except ValueError:
+    raise ValueError(
+        '--l1_ratio is a number or several between commas, such as 0.2,0.5,1;'
+        f' got {",".join(_L1_RATIO.value)!r}'
+    ) from None
+
+
+def _start(workdir: str) -> datamodels_lib.Datamodels | None:
+  """The earlier fit of --start."""
+  if not _START.value:
+    return None
+  return workdir_lib.load_datamodels(
+      workdir, _START.value, targets=_TARGETS.value
+  )
+
+
+def _check_validated(who: str) -> None:
+  """Raises ValueError of flags that only the fit of one process has."""
+  flag_of = {
+      '--num_folds': _NUM_FOLDS.value,
+      '--rule': _RULE.value != 'min' or None,
+      '--l1_ratio': _L1_RATIO.value,
+      '--start': _START.value,
+  }
+  given = [name for name, value in flag_of.items() if value is not None]
+  if given:
+    raise ValueError(
+        f'{who} takes no {", ".join(given)}: they are of --regressor=lasso and'
+        ' elastic_net in one process'
+    )
+
+
 def _check_distributed() -> None:
   """Raises ValueError of what several processes cannot do."""
+  _check_validated('--distributed')
   if _REGRESSOR.value != 'lasso' or _TARGETS.value != 'test':
     raise ValueError(
         '--distributed fits --regressor=lasso to --targets=test, got'
@@ -133,6 +210,7 @@ def _check_distributed() -> None:
 
 def _check_informed() -> None:
   """Raises ValueError of what a regression with a prior does not do."""
+  _check_validated('--regressor=informed')
   if _NUM_VAL.value is not None:
     raise ValueError(
         '--regressor=informed chooses by cross-validation on all models: leave'
@@ -230,6 +308,7 @@ def _fit(
       'max_gap': float(np.max(fitted.gap)),
       'mean_nnz': float(np.mean(fitted.nnz)),
       'val_mse': float(np.mean(fitted.val_mse)),
+      **_chosen_by(fitted),
       'seconds': time.perf_counter() - start,
       'cpu_seconds': time.process_time() - cpu,
       'fit_ids': np.asarray(fitted.fit_ids),
@@ -242,6 +321,24 @@ def _fit(
   binary.write_json(beside, summary)
   shown = {k: v for k, v in summary.items() if not k.endswith('_ids')}
   binary.table('Fitted', shown)
+
+
+def _chosen_by(fitted: datamodels_lib.Datamodels) -> dict[str, object]:
+  """How penalties were chosen, where that may be said by flags."""
+  if _REGRESSOR.value not in regressors.SPARSE:
+    return {}
+  folds = _NUM_FOLDS.value
+  told: dict[str, object] = {
+      'num_folds': folds,
+      'rule': None if folds is None else _RULE.value,
+      'start': _START.value,
+  }
+  if len(fitted.l1_ratio):
+    shares, counts = np.unique(np.asarray(fitted.l1_ratio), return_counts=True)
+    told['l1_ratio'] = {
+        f'{share:g}': int(count) for share, count in zip(shares, counts)
+    }
+  return told
 
 
 def _path(workdir: str, outcome: str) -> str:

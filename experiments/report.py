@@ -7,8 +7,10 @@ Trains nothing and takes seconds. Shown are the datamodels and how well they
 predict held-out models (`store`, `datamodels_lasso_test.npz`, `heldout`), and a
 section for every application that was run (`sections/NAME.json`). What is not
 there is left out. With `--report_bootstrap` the datamodels of the targets on
-the cards are fitted again to so many resamples of the models, which takes up to
-a minute; later reports show the intervals, too (`uncertainty.npz`).
+the cards are fitted again to so many resamples of the models, and those of all
+targets to either half of them, which takes a minute or two; later reports show
+the intervals (`uncertainty.npz`) and how far the halves agree
+(`sections/reliability.json`), too.
 """
 
 from collections.abc import Mapping
@@ -30,8 +32,10 @@ from jdm import evaluation as evaluation_lib
 from jdm import store as store_lib
 from jdm.analysis import uncertainty as uncertainty_lib
 from jdm.applications import counterfactuals as counterfactuals_lib
+from jdm.reports import canvas
 from jdm.reports import page
 from jdm.reports import sections as sections_lib
+from jdm.reports import uncertainty_plots
 
 _BOOTSTRAP = flags.DEFINE_integer(
     'report_bootstrap', 0, 'Resamples for intervals of the weights shown.'
@@ -300,6 +304,38 @@ def _bootstrap(workdir: str, evaluated: _Evaluated, num: int) -> None:
   temporary = os.path.join(workdir, 'uncertainty.part.npz')
   np.savez_compressed(temporary, **dataclasses.asdict(result))
   os.replace(temporary, path)
+  _halves(workdir, job, fitted, rows)
+
+
+def _halves(workdir, job, fitted, rows) -> None:
+  """A section on how far two halves of the models agree."""
+  found = uncertainty_lib.halves(
+      job.masks(rows), job.outcomes(fitted.outcome, rows=rows), fitted
+  )
+  picture = 'agreement of halves'
+  figure = uncertainty_plots.halves(found)
+  name = 'reliability'
+  canvas.save(figure, picture_path(workdir, name, picture))
+  findings = job_lib.Findings(
+      lead=(
+          'Datamodels were fitted to either half of the models alone, at the'
+          ' penalties chosen. Where the halves name the same examples as most'
+          ' helpful, another pool would, too.'
+      ),
+      figures={picture: figure},
+      result={},
+      table={
+          f'top {found.num_top} shared by both halves': found.mean,
+          '  95 % interval over targets': list(found.interval),
+          '  by chance': found.by_chance,
+          'models of both halves': found.num_models,
+      },
+      limits=(
+          'Halves agree less than two whole pools would; weights of all models'
+          ' are surer than this.',
+      ),
+  )
+  write_section(workdir, name, findings, findings.table, title='Reliability')
 
 
 def _load_uncertainty(

@@ -21,6 +21,10 @@ def _no_ids() -> np.ndarray:
   return np.zeros(0, np.int64)
 
 
+def _no_ratios() -> np.ndarray:
+  return np.zeros(0)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Datamodels:
@@ -39,7 +43,10 @@ class Datamodels:
     train_ids: int `[num_train]`, which examples of the dataset.
     target_ids: int `[num_targets]`.
     fit_ids: int `[num_fit]`, models that the weights were fitted to.
-    val_ids: int `[num_val]`, models that the penalty was chosen by.
+    val_ids: int `[num_val]`, models that the penalty was chosen by; with
+      cross-validation all that were fitted.
+    l1_ratio: `[num_targets]`, share of lam that is l1; empty but for the
+      elastic net.
     alpha: mean subset fraction of the models; NaN if unknown.
     regressor: name of the regressor.
     outcome: name of the outcome.
@@ -56,6 +63,9 @@ class Datamodels:
   target_ids: jax.Array | np.ndarray
   fit_ids: jax.Array | np.ndarray = dataclasses.field(default_factory=_no_ids)
   val_ids: jax.Array | np.ndarray = dataclasses.field(default_factory=_no_ids)
+  l1_ratio: jax.Array | np.ndarray = dataclasses.field(
+      default_factory=_no_ratios
+  )
   alpha: float = dataclasses.field(
       default=float('nan'), metadata={'static': True}
   )

@@ -28,12 +28,36 @@ _LONGEST = (
     'experiments/expressivity_test.py',
 )
 
+# Rooms whose programs run for a moment: code is made for them without LLVM's
+# optimizations, which takes a quarter less time in all. Rooms that promise bits
+# or float32's accuracy (training, solvers, collections) are tested as they run.
+_UNOPTIMIZED = (
+    'analysis',
+    'applications',
+    'attributors',
+    'interop',
+    'modelpred',
+    'regressors',
+    'reports',
+)
+
 
 def pytest_collection_modifyitems(items):
   """Starts with the longest files."""
   folder = pathlib.Path(__file__).parent
   places = {folder / name: place for place, name in enumerate(_LONGEST)}
   items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _compile_quickly(request):
+  """Compiles the programs of some rooms without optimizing them."""
+  before = jax.config.read('jax_disable_most_optimizations')
+  room = request.path.relative_to(pathlib.Path(__file__).parent).parts[0]
+  if room in _UNOPTIMIZED:
+    jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', before)
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -136,7 +136,7 @@ _SHELVES = {
     ),
     'regressors': (
         regressors.REGRESSORS | regressors.WITH_PRIOR,
-        {'distributed', 'observations'},
+        {'distributed', 'observations', 'pools', 'sparse'},
     ),
 }
 

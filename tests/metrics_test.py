@@ -391,5 +391,27 @@ class AucTest(parameterized.TestCase):
       metrics.auc(scores, labels)
 
 
+class TopOverlapTest(absltest.TestCase):
+
+  def test_shares(self):
+    first = np.arange(10.0)[:, None] * np.array([[1, -1]])
+    swapped = np.arange(10.0)[:, None] * np.array([[1, 1]])
+    for second, expected in (
+        (first, [1, 1]),
+        (-first, [0, 0]),
+        (swapped, [1, 0]),
+    ):
+      np.testing.assert_array_equal(
+          metrics.top_overlap(first, second, 3), expected
+      )
+
+  def test_bad_input(self):
+    first = np.zeros((10, 2))
+    with self.assertRaisesRegex(ValueError, 'from 1 to 10'):
+      metrics.top_overlap(first, first, 11)
+    with self.assertRaisesRegex(ValueError, 'one shape'):
+      metrics.top_overlap(first, first.T, 3)
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -3,7 +3,8 @@
   python -m experiments.benchmarks.lasso_pictures
 
 lasso.png: time against the gap that was really reached, a panel a problem, a
-line a solver, the newest row of each tolerance. lasso_scaling.png: time against
+line a solver, the newest row of each tolerance with the most targets, all
+certified by corrected dual points. lasso_scaling.png: time against
 targets and against models.
 """
 
@@ -12,6 +13,7 @@ import pathlib
 
 from absl import app
 from matplotlib import pyplot as plt
+from matplotlib import ticker
 
 _FOLDER = pathlib.Path(__file__).parent
 _COLUMNS = 3
@@ -38,7 +40,8 @@ def _points(rows, solver: str) -> list[tuple[float, float]]:
   if solver == 'jdm':
     gap, seconds = 'max_gap', 'seconds'
   newest = {}
-  for row in rows:
+  # The sort is stable: later rows of as many targets replace earlier ones.
+  for row in sorted(rows, key=lambda row: int(row['num_targets'])):
     if row[seconds] and (solver == 'jdm' or row['peer'] == solver):
       cost = 1e3 * float(row[seconds]) / float(row['num_targets'])
       newest[float(row['tol'])] = float(row[gap]), cost
@@ -47,7 +50,8 @@ def _points(rows, solver: str) -> list[tuple[float, float]]:
 
 def _draw_gaps(rows, path: pathlib.Path) -> None:
   """A panel a problem."""
-  problems = list(dict.fromkeys(row['problem'] for row in rows))
+  rows = [row for row in rows if row['dual_point'] == 'corrected']
+  problems = sorted({row['problem'] for row in rows})
   names = ['jdm', *dict.fromkeys(row['peer'] for row in rows)]
   height = -(-len(problems) // _COLUMNS)
   figure, axes = plt.subplots(
@@ -55,6 +59,7 @@ def _draw_gaps(rows, path: pathlib.Path) -> None:
       _COLUMNS,
       figsize=(4 * _COLUMNS, 3.2 * height),
       squeeze=False,
+      sharex=True,
       layout='constrained',
   )
   for axis in axes.flat[len(problems) :]:
@@ -70,9 +75,22 @@ def _draw_gaps(rows, path: pathlib.Path) -> None:
     axis.set_title(problem)
     axis.set_xlabel('true relative duality gap, worst')
     axis.set_ylabel('CPU ms a target')
-    axis.invert_xaxis()
-    axis.legend(fontsize='small')
+    _few_ticks(axis.yaxis)
+  axes.flat[0].invert_xaxis()  # All share it.
+  lines = {}
+  for axis in axes.flat:
+    lines |= {line.get_label(): line for line in axis.get_lines()}
+  figure.legend(
+      lines.values(), lines, loc='outside lower center', ncols=len(lines)
+  )
   figure.savefig(path, dpi=120)
+
+
+def _few_ticks(axis) -> None:
+  """Readable ones, as 2, 5, 10, on a logarithmic axis."""
+  axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5), numticks=9))
+  axis.set_major_formatter('{x:g}')
+  axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _draw_scaling(rows, path: pathlib.Path) -> None:
@@ -89,6 +107,8 @@ def _draw_scaling(rows, path: pathlib.Path) -> None:
       first = float(newest[sizes[0]]['seconds'])
       line = [first * size / sizes[0] for size in sizes]
       axis.loglog(sizes, line, 'k:', label='proportional')
+    _few_ticks(axis.xaxis)
+    _few_ticks(axis.yaxis)
     axis.set_xlabel(part)
     axis.set_ylabel('CPU seconds')
     axis.legend()

@@ -13,10 +13,11 @@ from absl import logging
 import numpy as np
 
 from jdm import datamodels as datamodels_lib
+from jdm import intervals
+from jdm import metrics
 from jdm import regressors
-from jdm.solvers import direct
+from jdm.regressors import pools
 from jdm.solvers import moments as moments_lib
-from jdm.solvers import path as path_lib
 
 KINDS = ('helpful', 'harmful')
 _BYTES = 2**29  # Of the running tails; more targets are taken in tiles.
@@ -257,6 +258,75 @@ def bootstrap_statistic(
   )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Halves:
+  """How far two halves of the models agree on who helps most.
+
+  Attributes:
+    overlap: `[num_targets]`, share of the `num_top` examples of highest weight
+      in one half's datamodel that the other's has among its own.
+    mean: over targets.
+    interval: of the mean, 95 %, targets resampled.
+    by_chance: what rankings at random would have.
+    num_top: examples.
+    num_models: of both halves.
+  """
+
+  overlap: np.ndarray
+  mean: float
+  interval: tuple[float, float]
+  by_chance: float
+  num_top: int
+  num_models: int
+
+
+def halves(
+    masks: Any,
+    outcomes: np.ndarray,
+    datamodels: datamodels_lib.Datamodels,
+    *,
+    num_top: int = 10,
+    tol: float = 1e-4,
+    seed: int = 0,
+) -> Halves:
+  """Fits datamodels to either half of the models, and compares their tops.
+
+  Rows of even and of odd number are the halves, each fitted at the penalties
+  that the datamodels have. What is fitted to all models agrees better with
+  another pool than halves do with each other.
+
+  Args:
+    masks: as of `bootstrap`.
+    outcomes: as of `bootstrap`.
+    datamodels: as of `bootstrap`.
+    num_top: examples that are compared.
+    tol: relative duality gap of a LASSO refit.
+    seed: of the interval.
+
+  Raises:
+    ValueError: as `bootstrap`; and if `num_top` is out of range.
+  """
+  masks, outcomes = moments_lib.unpack(masks), np.asarray(outcomes)
+  _check_pool('halves', masks, outcomes, datamodels)
+  every = np.arange(datamodels.num_targets)
+  resampler = _Resampler(masks, outcomes, datamodels, every, tol)
+  even, odd = (resampler.fit(np.arange(k, len(masks), 2)) for k in (0, 1))
+  overlap = metrics.top_overlap(even.weights, odd.weights, num_top)
+  resampler.report()
+  mean = float(overlap.mean())
+  interval = mean, mean
+  if len(overlap) > 1:
+    interval = intervals.bootstrap_interval(overlap, seed=seed)
+  return Halves(
+      overlap=overlap,
+      mean=mean,
+      interval=interval,
+      by_chance=num_top / masks.shape[1],
+      num_top=num_top,
+      num_models=len(masks),
+  )
+
+
 def _targets(target_ids: Any, num_targets: int) -> np.ndarray:
   """Columns of the datamodels, checked."""
   if target_ids is None:
@@ -277,20 +347,34 @@ def _targets(target_ids: Any, num_targets: int) -> np.ndarray:
   return targets.astype(np.int64)
 
 
-def _check(masks, outcomes, datamodels, num_bootstrap, level) -> None:
+def _check_pool(who: str, masks, outcomes, datamodels) -> None:
+  """Raises unless these are models that the datamodels can be fitted to."""
   expected = len(masks), datamodels.num_targets
   if masks.shape[1] != datamodels.num_train or outcomes.shape != expected:
     raise ValueError(
-        '`bootstrap` expects masks [num_models,'
+        f'`{who}` expects masks [num_models,'
         f' {datamodels.num_train}] and outcomes [num_models,'
         f' {datamodels.num_targets}] of the models that the datamodels were'
         f' fitted to, got {masks.shape} and {outcomes.shape}.'
     )
   if not np.isfinite(outcomes).all():
     raise ValueError(
-        '`bootstrap` got outcomes that are not finite; drop the rows of the'
+        f'`{who}` got outcomes that are not finite; drop the rows of the'
         ' models that diverged.'
     )
+  is_train = datamodels.outcome.endswith('_train')
+  if datamodels.regressor not in regressors.REGRESSORS or (
+      is_train and datamodels.regressor not in regressors.SPARSE
+  ):
+    raise ValueError(
+        f'`{who}` knows the regressors {sorted(regressors.REGRESSORS)} (of'
+        f' train targets: {", ".join(regressors.SPARSE)}), got'
+        f' {datamodels.regressor!r} of outcome {datamodels.outcome!r}.'
+    )
+
+
+def _check(masks, outcomes, datamodels, num_bootstrap, level) -> None:
+  _check_pool('bootstrap', masks, outcomes, datamodels)
   if not 0 < level < 1:
     raise ValueError(
         f'`bootstrap` expects a level between 0 and 1, got {level}.'
@@ -300,15 +384,6 @@ def _check(masks, outcomes, datamodels, num_bootstrap, level) -> None:
     raise ValueError(
         f'`bootstrap` expects num_bootstrap of at least {least} for intervals'
         f' of level {level}, got {num_bootstrap}.'
-    )
-  is_train = datamodels.outcome.endswith('_train')
-  if datamodels.regressor not in regressors.REGRESSORS or (
-      is_train and datamodels.regressor != 'lasso'
-  ):
-    raise ValueError(
-        f'`bootstrap` knows the regressors {sorted(regressors.REGRESSORS)} (of'
-        f' train targets: lasso), got {datamodels.regressor!r} of outcome'
-        f' {datamodels.outcome!r}.'
     )
 
 
@@ -343,6 +418,9 @@ class _Resampler:
     self._masks, self._outcomes = masks, outcomes[:, targets]
     self._regressor, self._tol = datamodels.regressor, tol
     self._lam = np.asarray(datamodels.lam, np.float64)[targets]
+    self._l1_ratio = np.ones(len(self._lam))
+    if len(datamodels.l1_ratio):
+      self._l1_ratio = np.asarray(datamodels.l1_ratio)[targets]
     self._own_ids = _own_ids(datamodels, targets)
     self.weights = np.asarray(datamodels.weights, np.float32)[:, targets]
     self._missed = 0
@@ -354,30 +432,27 @@ class _Resampler:
     for number in range(num_bootstrap):
       rng = np.random.default_rng([seed, number])
       rows = np.sort(rng.integers(len(self._masks), size=len(self._masks)))
-      yield self._fit(self._masks[rows], self._outcomes[rows])
+      yield self.fit(rows)
       report(number + 1)
 
-  def _fit(self, masks, outcomes) -> _Draw:
-    if self._regressor == 'lasso':
-      return self._lasso(masks, outcomes)
+  def fit(self, rows: np.ndarray) -> _Draw:
+    """Fits to some rows, which may repeat."""
+    masks, outcomes = self._masks[rows], self._outcomes[rows]
+    if self._regressor in regressors.SPARSE:
+      return self._sparse(masks, outcomes)
     options = {'lam': self._lam} if self._regressor == 'ridge' else {}
     fitted = regressors.get(self._regressor)(masks, outcomes, **options)
     return _Draw(np.asarray(fitted.weights), np.asarray(fitted.gap))
 
-  def _lasso(self, masks, outcomes) -> _Draw:
+  def _sparse(self, masks, outcomes) -> _Draw:
     """Starts from the weights fitted to all models, which are near."""
-    options = {
-        'lams': self._lam[None],
-        'start': self.weights,
-        'tol': self._tol,
-        'certify': False,
-    }
-    if self._own_ids is None and 2 * len(masks) >= masks.shape[1]:
-      found = path_lib.lasso_path(moments_lib.of(masks, outcomes), **options)
-    else:
-      found = direct.lasso_path(
-          masks, outcomes, own_ids=self._own_ids, **options
-      )
+    found = pools.pool_of(masks, outcomes, self._own_ids).at(
+        self._lam,
+        self._l1_ratio,
+        start=self.weights,
+        tol=self._tol,
+        certify=False,
+    )
     self._missed += int(np.sum(~found.converged))
     return _Draw(found.weights, found.gap)
 

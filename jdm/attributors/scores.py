@@ -44,37 +44,3 @@ class Scores:
           f' {values.size}; raise the damping, or leave out models that'
           ' diverged.'
       )
-
-
-def top_overlap(first: np.ndarray, second: np.ndarray, num_top: int) -> float:
-  """How much two estimates agree on the most helpful examples.
-
-  Args:
-    first: `[num_train, num_targets]`, such as of one half of a pool.
-    second: same shape, of the other half.
-    num_top: examples of highest score of each target.
-
-  Returns:
-    Mean over targets of the share of the first's top that the second's has;
-    `num_top / num_train` by chance.
-
-  Raises:
-    ValueError: if shapes differ or `num_top` is out of range.
-  """
-  first, second = np.asarray(first), np.asarray(second)
-  if first.ndim != 2 or first.shape != second.shape:
-    raise ValueError(
-        '`top_overlap` expects two arrays of one shape [num_train,'
-        f' num_targets], got {list(first.shape)} and {list(second.shape)}.'
-    )
-  if not 1 <= num_top <= len(first):
-    raise ValueError(
-        f'`top_overlap` expects num_top from 1 to {len(first)}, got {num_top}.'
-    )
-  chosen = []
-  for scores in (first, second):
-    rows = np.argsort(-scores, axis=0, kind='stable')[:num_top]
-    is_top = np.zeros(scores.shape, bool)
-    np.put_along_axis(is_top, rows, True, axis=0)
-    chosen.append(is_top)
-  return float((chosen[0] & chosen[1]).sum() / (num_top * first.shape[1]))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jdm import datamodels
 from jdm.regressors import difference_of_means
+from jdm.regressors import elastic_net
 from jdm.regressors import informed
 from jdm.regressors import lasso
 from jdm.regressors import least_squares
@@ -11,10 +12,14 @@ from jdm.regressors import ridge
 
 REGRESSORS: dict[str, Callable[..., datamodels.Datamodels]] = {
     'difference_of_means': difference_of_means.fit,
+    'elastic_net': elastic_net.fit,
     'lasso': lasso.fit,
     'least_squares': least_squares.fit,
     'ridge': ridge.fit,
 }
+# These are penalized by l1, certified by a duality gap, and take cross-validation
+# (`num_folds`), an earlier fit (`start`) and train targets (`own_ids`).
+SPARSE = ('elastic_net', 'lasso')
 # These take scores as a third argument.
 WITH_PRIOR: dict[str, Callable[..., datamodels.Datamodels]] = {
     'informed': informed.fit,

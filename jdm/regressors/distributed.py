@@ -17,8 +17,8 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from jdm import datamodels as datamodels_lib
-from jdm.regressors import lasso
 from jdm.regressors import observations as observations_lib
+from jdm.regressors import sparse
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import path as path_lib
 
@@ -109,12 +109,13 @@ def fit(
   val_mse = result.val_mse
   if refit:
     others, others_largest = _sum(read, val_rows, shift)
-    lams = lasso.refit_lams(result.lam, np.maximum(largest, others_largest))
+    largest = np.maximum(largest, others_largest)
+    lams = sparse.refit_lams(result.lam, largest)[None]
     moments = moments + others
     result = path_lib.lasso_path(
         moments, lams=lams, start=result.weights, tol=tol
     )
-  lasso.report(result, tol)
+  sparse.report('lasso.fit', result.converged, result.gap, tol)
   ids = observations_lib.ids_of(
       _WHO, 'model_ids', labels.get('model_ids'), len(rows)
   )

@@ -356,6 +356,7 @@ def to_datamodels(
     lam: np.ndarray | None = None,
     gap: np.ndarray | None = None,
     val_mse: np.ndarray | None = None,
+    l1_ratio: np.ndarray | None = None,
     refitted: bool = False,
 ) -> datamodels_lib.Datamodels:
   """Puts a result together; `refitted` on validation models as well."""
@@ -377,6 +378,7 @@ def to_datamodels(
       target_ids=observations.target_ids,
       fit_ids=fit_ids,
       val_ids=val_ids,
+      l1_ratio=np.zeros(0) if l1_ratio is None else l1_ratio,
       alpha=observations.alpha,
       regressor=observations.regressor,
       outcome=observations.outcome,

@@ -31,7 +31,8 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> 'figure_lib.Figure':
   """Draws LDS against trained models and against CPU seconds.
 
   Bars are 95 % intervals over held-out models; several pools of one method and
-  budget are drawn at their mean. The dashed line is the noise ceiling.
+  budget are drawn at their mean, and lines go from budget to budget. The dashed
+  line is the noise ceiling, the dotted one what scores at random have.
 
   Args:
     rows: of one setting and alpha, with 'method', 'lds', 'lds_interval',
@@ -61,15 +62,36 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> 'figure_lib.Figure':
       )
     ceiling = np.mean([row['noise_ceiling'] for row in rows])
     axes.axhline(ceiling, color=canvas.INK, linestyle='--', linewidth=0.9)
-    axes.set_xscale('symlog' if column == 'num_models' else 'log')
+    axes.axhline(0, color=canvas.GREY, linestyle=':', linewidth=0.9)
+    _scale(axes, [row[column] for row in rows])
     axes.set_xlabel(label)
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(color=canvas.GRID)
-  panels[0].set_ylabel('LDS (dashed: noise ceiling)')
+  panels[0].set_ylabel('LDS (dashed: noise ceiling; dotted: random scores)')
   panels[1].legend(
       loc='center left', bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8
   )
   return figure
+
+
+def _scale(axes, places: Sequence[float]) -> None:
+  """A logarithmic axis around all places, from 0 on where one is at 0."""
+  high = 1.4 * max(places)
+  if min(places) > 0:
+    axes.set_xscale('log')
+    axes.set_xlim(min(places) / 1.4, high)
+  else:
+    axes.set_xscale('symlog', linthresh=1)
+    axes.set_xlim(-0.2, max(high, 1.4))
+  few = max(places) < 100 * max(min(places), 1)
+  subs = (1, 2, 5) if few else (1,)
+  ticks = [s * 10.0**k for k in range(-3, 9) for s in subs]
+  low, high = axes.get_xlim()
+  ticks = [tick for tick in [0, *ticks] if low <= tick <= high]
+  if min(places) <= 0:
+    ticks = [tick for tick in ticks if not 0 < tick < 1]
+  axes.set_xticks(ticks, [f'{tick:g}' for tick in ticks])
+  axes.minorticks_off()
 
 
 def _means(rows, name, column):
@@ -83,6 +105,5 @@ def _means(rows, name, column):
     low, high = np.mean([row['lds_interval'] for row in some], axis=0)
     place = np.mean([row[column] for row in some])
     points.append((place, value, max(value - low, 0), max(high - value, 0)))
-  points.sort()
   places, values, low, high = np.array(points).T
   return places, values, np.stack([low, high])

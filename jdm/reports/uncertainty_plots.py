@@ -130,6 +130,31 @@ def selection_scatter(
   return figure
 
 
+def halves(found: uncertainty_lib.Halves) -> 'figure_lib.Figure':
+  """Draws how many targets have which overlap of both halves' tops.
+
+  The dashed line is what rankings at random would have on average.
+  """
+  figure, axes = canvas.figure_and_axes(2.4)
+  shared = np.round(found.overlap * found.num_top).astype(int)
+  counts = np.bincount(shared, minlength=found.num_top + 1)
+  axes.bar(range(len(counts)), counts, color=canvas.BLUE, width=0.7)
+  axes.axvline(
+      found.by_chance * found.num_top,
+      color=canvas.INK,
+      linestyle='--',
+      linewidth=1,
+      label='by chance',
+  )
+  axes.set_xlabel(
+      f'of the {found.num_top} most helpful examples of one half, those of the'
+      ' other'
+  )
+  axes.set_ylabel('targets')
+  canvas.legend(axes)
+  return figure
+
+
 def _check(uncertainty, index, names) -> None:
   num_train, num_targets = uncertainty.weights.shape
   if not 0 <= index < num_targets:

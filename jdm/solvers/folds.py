@@ -248,15 +248,13 @@ def cross_validate(
   """
   check(total, folds)
   everything = centred.of(total)
+  options = _by_target(options, everything.cross.shape)
   if lams is None:
     kind = {
         name: options[name]
         for name in ('factor', 'l1_ratio', 'positive')
         if name in options
     }
-    if 'factor' in kind:
-      shape = everything.cross.shape
-      kind['factor'] = options_lib.check_factor(kind['factor'], shape)
     largest = penalties.largest(everything.cross, everything.spread, **kind)
     lams = penalties.grid(largest, num_lams=num_lams, min_ratio=min_ratio)
   else:
@@ -271,7 +269,7 @@ def cross_validate(
           lams=lams[:, part],
           keep='all',
           tol=tol,
-          **options,
+          **_columns(options, part),
       )
       errors[index, :, part] = left_out.targets(part).squared_error(
           path.weights, path.bias
@@ -283,6 +281,22 @@ def cross_validate(
       sizes=np.array([_size(fold) for fold in folds], np.float64),
       max_gap=max_gap,
   )
+
+
+def _by_target(
+    options: dict[str, Any], shape: tuple[int, ...]
+) -> dict[str, Any]:
+  """Options with arrays of targets `[num_train, num_targets]` in full."""
+  factor = options_lib.check_factor(options.get('factor'), shape)
+  start = options_lib.check_start(options.get('start'), shape)
+  arrays = {'factor': factor, 'start': start}
+  return options | {k: v for k, v in arrays.items() if v is not None}
+
+
+def _columns(options: dict[str, Any], part: slice) -> dict[str, Any]:
+  """The same for some targets."""
+  given = [k for k in ('factor', 'start') if options.get(k) is not None]
+  return options | {k: options[k][:, part] for k in given}
 
 
 def _size(fold: Any) -> float:

@@ -1,6 +1,7 @@
 """The route of sweeps on a Gram matrix that every device holds."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +37,7 @@ class GramRoute(tiles.OneDevice):
     gram = jnp.asarray(gram_blocks.rounded(self.moments, self.narrow))
     return proximal.prepare(gram, self.block, copies=self.copies)
 
-  def load(self, shared, targets, tile):
+  def load(self, shared, targets, tile) -> tuple[Any, Any]:
     """Weights and correlations of some targets to start from."""
     del shared
     correlation = jnp.asarray(tiles.pad_rows(self.correlation, targets, tile))

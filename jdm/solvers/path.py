@@ -188,9 +188,14 @@ def _sizes(
       block=options_lib.block_size(options, num_train),
       narrow=options.narrow(),
       depth=plans.depth(options, moments.num_models, num_train),
-      copies=device.platform == 'cpu' and num_train <= _COPIED_TRAIN,
+      copies=keeps_copies(device, num_train),
       keep_all=options.keep == 'all',
   )
+
+
+def keeps_copies(device: jax.Device, num_train: int) -> bool:
+  """Whether sweeps read the Gram matrix's rows from copies of their own."""
+  return device.platform == 'cpu' and num_train <= _COPIED_TRAIN
 
 
 def _place(
@@ -242,6 +247,5 @@ def _make_route(
   }
   if mesh is not None:
     return sharded.ShardedRoute(mesh=mesh, **arrays)
-  on_cpu = device.platform == 'cpu'
-  copies = on_cpu and moments.num_train <= _COPIED_TRAIN
+  copies = keeps_copies(device, moments.num_train)
   return gram_route.GramRoute(copies=copies, **arrays)

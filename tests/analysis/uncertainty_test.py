@@ -12,6 +12,7 @@ from sklearn import linear_model
 
 from jdm import regressors
 from jdm.analysis import uncertainty
+from jdm.regressors import pools
 from tests import planted
 from tests.solvers import oracle
 
@@ -105,7 +106,7 @@ class OracleTest(parameterized.TestCase):
   def test_few_models_take_the_direct_route(self):
     problem, fitted = self.problem, _fit(self.problem, lam=0.1, tol=1e-8)
     route = mock.Mock(side_effect=ValueError('direct'))
-    with mock.patch.object(uncertainty.direct, 'lasso_path', route):
+    with mock.patch.object(pools.direct, 'lasso_path', route):
       with self.assertRaisesRegex(ValueError, 'direct'):
         uncertainty.bootstrap(problem.masks[:9], problem.outcomes[:9], fitted)
 
@@ -274,8 +275,45 @@ class BootstrapTest(parameterized.TestCase):
     ridge = dataclasses.replace(
         fitted, regressor='ridge', outcome='margin_train'
     )
-    with self.assertRaisesRegex(ValueError, 'of train targets: lasso'):
+    with self.assertRaisesRegex(
+        ValueError, 'of train targets: elastic_net, lasso'
+    ):
       uncertainty.bootstrap(masks, outcomes, ridge)
+
+
+class HalvesTest(absltest.TestCase):
+
+  def test_halves_are_fitted_alone(self):
+    problem = planted.sparse_linear(0, num_targets=6)
+    fitted = _fit(problem)
+    found = uncertainty.halves(
+        problem.masks, problem.outcomes, fitted, num_top=3, tol=1e-6
+    )
+    for target in range(6):
+      tops = []
+      for half in (0, 1):
+        weights, _ = oracle.lasso(
+            problem.masks[half::2],
+            problem.outcomes[half::2, target],
+            float(fitted.lam[target]),
+        )
+        tops.append(set(np.argsort(-weights, kind='stable')[:3].tolist()))
+      shared = len(tops[0] & tops[1]) / 3
+      self.assertAlmostEqual(found.overlap[target], shared)
+    self.assertAlmostEqual(found.mean, found.overlap.mean())
+    self.assertLessEqual(found.interval[0], found.mean)
+    self.assertGreaterEqual(found.interval[1], found.mean)
+    self.assertEqual(found.by_chance, 3 / problem.masks.shape[1])
+
+  def test_bad_input(self):
+    problem = planted.sparse_linear(0, num_targets=6)
+    fitted = _fit(problem)
+    with self.assertRaisesRegex(ValueError, '`halves` expects masks'):
+      uncertainty.halves(problem.masks[:, 1:], problem.outcomes, fitted)
+    with self.assertRaisesRegex(ValueError, 'num_top from 1'):
+      uncertainty.halves(
+          problem.masks, problem.outcomes, fitted, num_top=10_000
+      )
 
 
 class CoverageTest(absltest.TestCase):

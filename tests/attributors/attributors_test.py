@@ -141,17 +141,6 @@ class ScoresTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'got shape \[3\]'):
       scores_lib.Scores(values=np.zeros(3), method='trak', units='')
 
-  def test_top_overlap(self):
-    first = np.arange(10.0)[:, None] * np.array([[1, -1]])
-    self.assertEqual(scores_lib.top_overlap(first, first, 3), 1)
-    self.assertEqual(scores_lib.top_overlap(first, -first, 3), 0)
-    swapped = np.arange(10.0)[:, None] * np.array([[1, 1]])
-    self.assertEqual(scores_lib.top_overlap(first, swapped, 3), 0.5)
-    with self.assertRaisesRegex(ValueError, 'from 1 to 10'):
-      scores_lib.top_overlap(first, first, 11)
-    with self.assertRaisesRegex(ValueError, 'one shape'):
-      scores_lib.top_overlap(first, first.T, 3)
-
 
 if __name__ == '__main__':
   absltest.main()

@@ -95,6 +95,38 @@ class PipelineTest(parameterized.TestCase):
     words = r'^ridge: 12 targets, 80 fit \+ 20 validation models, about \d+ s\n'
     self.assertRegex(done.stdout, words)
 
+  def test_fits_by_folds_and_from_an_earlier_fit(self):
+    net = ('--regressor=elastic_net', '--tol=1e-3')
+    self._run(
+        'fit_datamodels',
+        *net,
+        '--num_models=80',
+        '--num_folds=2',
+        '--rule=one_se',
+        '--l1_ratio=0.5,1',
+    )
+    fit = self._read('fit.json')
+    self.assertEqual((fit['num_folds'], fit['rule']), (2, 'one_se'))
+    self.assertEqual(sum(fit['l1_ratio'].values()), 12)
+    self.assertLen(fit['fit_ids'], 80)
+    path = f'{self.workdir}/datamodels_elastic_net_test.npz'
+    early = datamodels_lib.load(path)
+    later = f'{self.workdir}/later.npz'
+    self._run(
+        'fit_datamodels', *net, f'--start={path}', f'--datamodels={later}'
+    )
+    found = datamodels_lib.load(later)
+    np.testing.assert_array_equal(found.lam, early.lam)
+    np.testing.assert_array_equal(found.l1_ratio, early.l1_ratio)
+    self.assertLen(found.fit_ids, 100)
+    self.assertEqual(self._read('later.json')['start'], path)
+    for flags in (('--regressor=ridge',), ('--regressor=informed',)):
+      done = run(
+          'fit_datamodels', f'--workdir={self.workdir}', '--num_folds=3', *flags
+      )
+      self.assertEqual(done.returncode, 2)
+      self.assertIn('takes no --num_folds', done.stderr)
+
   def test_datamodels_of_another_outcome_are_not_overwritten(self):
     self._run('fit_datamodels', '--regressor=ridge')
     other = ('--regressor=ridge', '--outcome=margin')

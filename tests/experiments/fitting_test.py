@@ -82,6 +82,34 @@ class FittingTest(parameterized.TestCase):
     with self.assertLogs('absl', 'WARNING'):
       _problem(masks=masks).fit()
 
+  @parameterized.parameters('lasso', 'elastic_net')
+  def test_folds_are_counted(self, regressor):
+    problem = _problem(4, regressor=regressor, num_folds=2, tol=1e-3)
+    cost = fitting.estimate(problem)
+    self.assertRegex(str(cost), '4 targets, 200 models in 2 folds, about')
+    self.assertLen(problem.fit().fit_ids, 200)
+
+  def test_an_earlier_fit_is_priced_as_one(self):
+    early = _problem(4, regressor='lasso', tol=1e-3).fit()
+    problem = _problem(4, regressor='lasso', tol=1e-3, start=early)
+    corner = problem.corner(100, 20, 2)
+    self.assertEqual(corner.start.weights.shape, (20, 2))
+    corner.fit()
+    cost = fitting.estimate(problem)
+    self.assertEqual((cost.num_fit, cost.num_val), (200, 0))
+    np.testing.assert_array_equal(problem.fit().lam, early.lam)
+
+  @parameterized.parameters(
+      ('ridge', {'num_folds': 3}, '--num_folds'),
+      ('least_squares', {'rule': 'one_se'}, '--rule'),
+      ('lasso', {'l1_ratio': [0.5], 'num_folds': 3}, '--l1_ratio'),
+  )
+  def test_options_of_other_regressors_are_refused(self, name, options, flag):
+    with self.assertRaisesRegex(ValueError, f'{name} takes no {flag}:'):
+      fitting.read(
+          mock.Mock(), np.arange(4), regressor=name, outcome='margin', **options
+      )
+
   def test_refuses_what_the_fit_refuses(self):
     with self.assertRaisesRegex(ValueError, 'num_val from 1 to 198'):
       fitting.estimate(_problem(num_val=199))

@@ -229,6 +229,8 @@ class EvaluatedTest(absltest.TestCase):
     read, printed = _rebuild(self.workdir)
     self.assertEqual(printed, '')
     self.assertIn('40 resamples of the 80 models', read.words)
+    self.assertIn('Reliability', read.words)
+    self.assertIn('top 10 shared by both halves', read.words)
     weights = np.asarray(self.fitted.weights) + np.float32(1)
     other = dataclasses.replace(self.fitted, weights=weights)
     path = os.path.join(self.workdir, 'datamodels_lasso_test.npz')

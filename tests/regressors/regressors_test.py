@@ -108,7 +108,8 @@ class RegressorsTest(parameterized.TestCase):
           heldout_ids=ids,
       )
 
-  @parameterized.parameters(_NAMES)
+  # The l2 part of scikit-learn's elastic net has no outcome units.
+  @parameterized.parameters(sorted({*_NAMES} - {'elastic_net'}))
   def test_outcomes_of_any_size(self, name):
     problem = planted.sparse_linear(3, num_train=20, num_models=100)
     fit = regressors.get(name)

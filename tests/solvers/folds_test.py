@@ -92,6 +92,9 @@ class FoldsTest(parameterized.TestCase):
     total = folds_lib.join(parts)
     options = {'num_lams': 8, 'tol': 1e-9, 'tile': 2}
     options['devices'] = jax.local_devices()[:1]
+    # Arrays of targets go with them.
+    options['factor'] = np.linspace(1, 2, 80).reshape(20, 4)
+    options['start'] = problem.weights
     whole = folds_lib.cross_validate(total, parts, **options)
     with absltest.mock.patch.object(
         folds_lib, '_parts', return_value=[slice(0, 2), slice(2, 4)]
