@@ -142,7 +142,7 @@ SETTINGS: dict[str, Setting] = {
         budgets=(50, 200, 1000),
         few=(10, 50),
         removals=20,
-        replicates=1,
+        replicates=2,
         loo_replicates=1,
         epochs=(),
     ),
