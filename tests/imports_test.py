@@ -136,7 +136,7 @@ _SHELVES = {
     ),
     'regressors': (
         regressors.REGRESSORS | regressors.WITH_PRIOR,
-        {'distributed', 'observations', 'pools', 'sparse'},
+        {'distributed', 'observations', 'own_models', 'pools', 'sparse'},
     ),
 }
 
