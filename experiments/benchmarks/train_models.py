@@ -17,10 +17,10 @@ of compilations warm. About four minutes on idle cores. Appends one row a model
 to train_models.csv.
 
 Goals set before: 50, 15 and 2 times the loop in PyTorch. Measured with PyTorch
-2.14 (whose loop is faster than it was): 39 for logistic regressions before the
-network below (not yet measured again on idle cores; on busy ones, which slow the
-loop down more, 52 before and 55 with it), 13.5 for MLPs and 1.7 for CNNs; a
-share of the core's peak of .18 (.19 with it), .37 and .37. Attempts:
+2.14 (whose loop is faster than it was): 48 for logistic regressions (39 before
+the network below), 14 for MLPs and 1.7 for CNNs; a share of the core's peak of
+.21, .35 and .37; a warm crossover of 162 models with `torch.func`'s logistic
+regressions, below 100 with all others (goal: 100). Attempts:
 sorting the orders of a group of 32 models or more by a bitonic network instead
 of one by one (`jdm/shuffle.py`) trains logistic regressions 14 and 17 % faster
 (two pairs of runs in turns), the same bits, and is kept; a group of 16, the

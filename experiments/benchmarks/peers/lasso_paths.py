@@ -42,7 +42,7 @@ import numpy as np
 warnings.filterwarnings('ignore')
 
 _NUM_PROBES = 40
-_LOOSER = (300, 100, 50, 30, 10, 3)
+_LOOSER = (3000, 1000, 300, 100, 50, 30, 10, 3)
 _VIOLATIONS = 10.0 ** -np.arange(-0.5, 4.5, 0.5)
 
 
