@@ -35,7 +35,7 @@ experiments.benchmarks.lasso_pictures` draws the rows.
 
 Goals set before, as ratios to scikit-learn with a shared Gram matrix, float32 at
 1e-4 and float64 at 1e-6: 5 and 12 at n1800_m9000 (measured 5.3 and 11.1), 8 and
-15 at n5000_m10000 (11.6 and 15.1), 3 and 8 with as many models as
+15 at n5000_m10000 (11.6 and 13.9), 3 and 8 with as many models as
 examples (1.8 and 2.1), .75 of the GEMM peak at n = 5000 (.73), two dense
 gradients a penalty (1.0 sweeps at n1800_m9000). All sides are certified by
 corrected dual points; by the scaled residual n1800_m9000 has 2.3 at 1e-4, with 74

@@ -130,6 +130,8 @@ def _advance(
       limit=limit,
       curvature=curvature,
       max_epochs=max_epochs,
+      # Of few models some are far from the Gram matrix of all.
+      bold=True,
   )
 
 

@@ -18,6 +18,8 @@ from jdm.solvers import certificate
 from jdm.solvers import extrapolation
 from jdm.solvers import penalties
 
+_FAR = 1e-3  # Of the variance: no rounding raises an objective by that.
+
 
 @functools.partial(
     jax.tree_util.register_dataclass,
@@ -239,14 +241,29 @@ def _leave_lam(problem, state, gap, point, *, tol, max_epochs):
   return state, leave
 
 
-def _epoch(sweep, problem, state, *, tol, curvature, max_epochs):
+def _take_back(problem, penalty, before, point, objective):
+  """Undoes the sweep of the rows whose objective it raised far."""
+  old = _objective(problem, penalty, before)
+  far = ~(objective <= old + _FAR * problem.variance)
+  point = tuple(
+      jnp.where(_rows(far, new), last, new) for last, new in zip(before, point)
+  )
+  return point, jnp.where(far, old, objective), far
+
+
+def _epoch(sweep, problem, state, *, tol, curvature, max_epochs, bold):
   """One sweep of all targets, then each goes on or leaves its penalty."""
   penalty = problem.penalty(state.lam_index)
   point = sweep(state.point, penalty, state.rate)
   objective = _objective(problem, penalty, point)
+  far = False
+  if bold:
+    point, objective, far = _take_back(
+        problem, penalty, state.point, point, objective
+    )
   # The margin is above the rounding of float32 products, or of sums.
   margin = 1e-6 if objective.dtype == jnp.float64 else 1e-5
-  rose = ~(objective <= state.objective + margin * problem.variance)
+  rose = far | ~(objective <= state.objective + margin * problem.variance)
   gap = _gap(problem, penalty, point, curvature)
   state, leave = _leave_lam(
       problem, state, gap, point, tol=tol, max_epochs=max_epochs
@@ -275,6 +292,7 @@ def follow(
     limit: jax.Array,
     max_epochs: int,
     curvature: certificate.Curvature | None = None,
+    bold: bool = False,
 ) -> State:
   """Sweeps until at most `limit` targets of the tile are unfinished.
 
@@ -288,6 +306,7 @@ def follow(
     max_epochs: sweeps after which a target goes on from a penalty anyway.
     curvature: of the Gram matrix, to certify by corrected dual points as well;
       None for the residual alone.
+    bold: whether a sweep may step too far, and has to be taken back then.
 
   Returns:
     The state.
@@ -302,5 +321,6 @@ def follow(
       tol=tol,
       curvature=curvature,
       max_epochs=max_epochs,
+      bold=bold,
   )
   return jax.lax.while_loop(unfinished, epoch, state)

@@ -110,6 +110,23 @@ class DirectTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'num_models, num_targets'):
       direct.lasso_path(problem.masks, problem.outcomes[:-1], keep='all')
 
+  def test_few_models_of_a_target_are_no_reason_to_diverge(self):
+    # Far from the Gram matrix of all models, which sets the steps.
+    rng = np.random.default_rng(0)
+    masks = rng.random((40, 800)).argsort(axis=1) < 400
+    own_ids = np.argsort((~masks).sum(axis=0), kind='stable')[:4]
+    outcomes = rng.normal(size=(40, 4)).astype(np.float32)
+    found = direct.lasso_path(
+        masks,
+        outcomes,
+        own_ids=own_ids,
+        tol=1e-3,
+        keep='all',
+        lams=np.array([0.005]),
+    )
+    self.assertTrue(found.converged.all())
+    self.assertLess(np.abs(found.weights).max(), 2)
+
 
 if __name__ == '__main__':
   absltest.main()
