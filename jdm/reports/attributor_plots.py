@@ -83,7 +83,7 @@ def _scale(axes, places: Sequence[float]) -> None:
   else:
     axes.set_xscale('symlog', linthresh=1)
     axes.set_xlim(-0.2, max(high, 1.4))
-  few = max(places) < 100 * max(min(places), 1)
+  few = max(places) < 200 * (min(places) if min(places) > 0 else 1)
   subs = (1, 2, 5) if few else (1,)
   ticks = [s * 10.0**k for k in range(-3, 9) for s in subs]
   low, high = axes.get_xlim()
