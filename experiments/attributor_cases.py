@@ -67,6 +67,11 @@ class Setting:
   num_targets: int = 300
 
 
+_DIGITS_MLP = {
+    'dataset': 'digits',
+    'model': 'mlp',
+    'model_options': {'hidden': [64]},
+}
 _FASHION = {
     'dataset': 'idx',
     'dataset_options': {
@@ -85,11 +90,7 @@ SETTINGS: dict[str, Setting] = {
         removals=20,
     ),
     'digits_mlp': Setting(
-        recipe={
-            'dataset': 'digits',
-            'model': 'mlp',
-            'model_options': {'hidden': [64]},
-        },
+        recipe=_DIGITS_MLP,
         budgets=(50, 100, 500, 2000),
         few=(25, 50, 100),
         alphas=(0.5, 0.2, 0.75),
@@ -99,11 +100,7 @@ SETTINGS: dict[str, Setting] = {
         metagradients=8,
     ),
     'digits_mlp_train': Setting(
-        recipe={
-            'dataset': 'digits',
-            'model': 'mlp',
-            'model_options': {'hidden': [64]},
-        },
+        recipe=_DIGITS_MLP,
         budgets=(50, 100, 500, 2000),
         few=(25, 50, 100),
         alphas=(0.5,),

@@ -41,6 +41,7 @@ _BOOTSTRAP = flags.DEFINE_integer(
     'report_bootstrap', 0, 'Resamples for intervals of the weights shown.'
 )
 _SHOWN = 6
+_RELIABILITY = 'reliability'
 _NOT_EVALUATED = (
     'How well the datamodels predict models that no fit has seen was not'
     ' measured; experiments.evaluate_datamodels does that.'
@@ -215,6 +216,9 @@ def _write_evaluated(
     sections: list[sections_lib.Section],
 ) -> None:
   results = _optional_json(workdir, 'results.json')
+  uncertainty = _load_uncertainty(workdir, evaluated.datamodels)
+  if uncertainty is None:  # Both are written at once, of the same datamodels.
+    sections = [one for one in sections if one.name != _RELIABILITY]
   page.write(
       path,
       dataset=evaluated.job.dataset,
@@ -225,7 +229,7 @@ def _write_evaluated(
       costs=results.get('stage_seconds', {}),
       target_ids=evaluated.shown,
       sections=sections,
-      uncertainty=_load_uncertainty(workdir, evaluated.datamodels),
+      uncertainty=uncertainty,
   )
 
 
@@ -292,9 +296,9 @@ def _bootstrap(workdir: str, evaluated: _Evaluated, num: int) -> None:
   fitted, job = evaluated.datamodels, evaluated.job
   ids = np.union1d(np.asarray(fitted.fit_ids), np.asarray(fitted.val_ids))
   rows = ids - job.store.recipe.get('first_id', 0)
+  pool = job.masks(rows), job.outcomes(fitted.outcome, rows=rows)
   result = uncertainty_lib.bootstrap(
-      job.masks(rows),
-      job.outcomes(fitted.outcome, rows=rows),
+      *pool,
       fitted,
       num_bootstrap=num,
       target_ids=evaluated.shown,
@@ -304,18 +308,14 @@ def _bootstrap(workdir: str, evaluated: _Evaluated, num: int) -> None:
   temporary = os.path.join(workdir, 'uncertainty.part.npz')
   np.savez_compressed(temporary, **dataclasses.asdict(result))
   os.replace(temporary, path)
-  _halves(workdir, job, fitted, rows)
+  _halves(workdir, uncertainty_lib.halves(*pool, fitted))
 
 
-def _halves(workdir, job, fitted, rows) -> None:
+def _halves(workdir: str, found: uncertainty_lib.Halves) -> None:
   """A section on how far two halves of the models agree."""
-  found = uncertainty_lib.halves(
-      job.masks(rows), job.outcomes(fitted.outcome, rows=rows), fitted
-  )
   picture = 'agreement of halves'
   figure = uncertainty_plots.halves(found)
-  name = 'reliability'
-  canvas.save(figure, picture_path(workdir, name, picture))
+  canvas.save(figure, picture_path(workdir, _RELIABILITY, picture))
   findings = job_lib.Findings(
       lead=(
           'Datamodels were fitted to either half of the models alone, at the'
@@ -335,7 +335,7 @@ def _halves(workdir, job, fitted, rows) -> None:
           ' are surer than this.',
       ),
   )
-  write_section(workdir, name, findings, findings.table, title='Reliability')
+  write_section(workdir, _RELIABILITY, findings, findings.table)
 
 
 def _load_uncertainty(

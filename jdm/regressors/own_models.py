@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from jdm.regressors import pools
 from jdm.solvers import direct
-from jdm.solvers import moments as moments_lib
 from jdm.solvers import path as path_lib
 
 
@@ -182,12 +182,10 @@ def path(
   Returns:
     The path.
   """
-  masks, outcomes = models.masks, models.outcomes
   if val is not None:
     options |= {'val_masks': val.masks, 'val_outcomes': val.outcomes}
-  if models.own_ids is None and 2 * len(masks) >= masks.shape[1]:
-    return path_lib.lasso_path(moments_lib.of(masks, outcomes), **options)
-  return direct.lasso_path(masks, outcomes, own_ids=models.own_ids, **options)
+  pool = pools.pool_of(models.masks, models.outcomes, models.own_ids)
+  return pool.path(None, **options)
 
 
 def check(

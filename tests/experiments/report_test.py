@@ -238,6 +238,7 @@ class EvaluatedTest(absltest.TestCase):
     read, printed = _rebuild(self.workdir)
     self.assertIn('uncertainty.npz is of other datamodels', printed)
     self.assertNotIn('resamples', read.words)
+    self.assertNotIn('shared by both halves', read.words)
 
   def test_no_weights_to_resample(self):
     os.remove(os.path.join(self.workdir, 'datamodels_lasso_test.npz'))
