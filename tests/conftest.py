@@ -1,9 +1,14 @@
 """What runs around the tests of every file."""
 
+import contextlib
+import functools
 import gc
+import os
 import pathlib
+from unittest import mock
 
 import jax
+from jax._src import compiler
 import pytest
 
 # Files of the most seconds first: no core waits at the end for one of them.
@@ -28,18 +33,27 @@ _LONGEST = (
     'experiments/expressivity_test.py',
 )
 
-# Rooms whose programs run for a moment: code is made for them without LLVM's
-# optimizations, which takes a quarter less time in all. Rooms that promise bits
-# or float32's accuracy (training, solvers, collections) are tested as they run.
+# Rooms whose programs run for a moment: code is made for them, and for the
+# binaries they start, without LLVM's optimizations and without XLA's emitters
+# of fusions, which takes a third of the time. Rooms that promise bits or
+# float32's accuracy (training, solvers, collections) are tested as they run.
 _UNOPTIMIZED = (
     'analysis',
     'applications',
     'attributors',
+    'experiments',
     'interop',
     'modelpred',
     'regressors',
     'reports',
 )
+# Files of these rooms that train for longer: with some of the optimizations.
+_TRAINING = (
+    'experiments/colabs_test.py',
+    'experiments/directions_test.py',
+)
+_EMITTERS = 'xla_cpu_use_fusion_emitters'
+_LEVEL = 'xla_backend_optimization_level'
 
 
 def pytest_collection_modifyitems(items):
@@ -49,15 +63,60 @@ def pytest_collection_modifyitems(items):
   items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
+@functools.cache
+def _can_set_options() -> bool:
+  """Whether this version of XLA has the options, and JAX a place for them."""
+  options = {_EMITTERS: False, _LEVEL: 1}
+  try:
+    jax.jit(lambda: 0, compiler_options=options)()
+  except jax.errors.JaxRuntimeError:
+    return False
+  return hasattr(compiler, 'get_compile_options')
+
+
+@contextlib.contextmanager
+def _compiled_with(options):
+  """Compiles all programs with options, here and in processes started."""
+  get = compiler.get_compile_options
+
+  def get_more(*args, **kwargs):
+    made = get(*args, **kwargs)
+    made.env_option_overrides = [*made.env_option_overrides, *options.items()]
+    return made
+
+  flags = [os.environ.get('XLA_FLAGS', '')]
+  flags += [f'--{name}={str(value).lower()}' for name, value in options.items()]
+  with (
+      mock.patch.object(compiler, 'get_compile_options', get_more),
+      mock.patch.dict(os.environ, XLA_FLAGS=' '.join(flags).strip()),
+  ):
+    yield
+
+
+@contextlib.contextmanager
+def _compiled_without_optimizations():
+  """The same without LLVM's optimizations."""
+  before = jax.config.read('jax_disable_most_optimizations')
+  jax.config.update('jax_disable_most_optimizations', True)
+  with mock.patch.dict(os.environ, JAX_DISABLE_MOST_OPTIMIZATIONS='1'):
+    yield
+  jax.config.update('jax_disable_most_optimizations', before)
+
+
 @pytest.fixture(autouse=True, scope='module')
 def _compile_quickly(request):
-  """Compiles the programs of some rooms without optimizing them."""
-  before = jax.config.read('jax_disable_most_optimizations')
-  room = request.path.relative_to(pathlib.Path(__file__).parent).parts[0]
-  if room in _UNOPTIMIZED:
-    jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
+  """Compiles the programs of some rooms in less time."""
+  file = request.path.relative_to(pathlib.Path(__file__).parent)
+  with contextlib.ExitStack() as stack:
+    if file.parts[0] in _UNOPTIMIZED:
+      options = {_EMITTERS: False}
+      if file.as_posix() in _TRAINING:
+        options[_LEVEL] = 1
+      else:
+        stack.enter_context(_compiled_without_optimizations())
+      if _can_set_options():
+        stack.enter_context(_compiled_with(options))
+    yield
 
 
 @pytest.fixture(autouse=True, scope='module')
