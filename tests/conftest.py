@@ -14,22 +14,26 @@ import pytest
 # Files of the most seconds first: no core waits at the end for one of them.
 _LONGEST = (
     'experiments/colabs_test.py',
-    'experiments/binaries_test.py',
-    'experiments/modelpred_test.py',
     'experiments/crash_study_test.py',
+    'experiments/binaries_test.py',
     'ray_collection_test.py',
     'experiments/directions_test.py',
-    'experiments/collect_outcomes_test.py',
+    'solvers/sharded_test.py',
+    'experiments/modelpred_test.py',
     'modelpred/predictor_test.py',
-    'experiments/shapley_study_test.py',
-    'experiments/processes_test.py',
     'models/resnet_test.py',
-    'experiments/remote_test.py',
-    'experiments/predictors_test.py',
     'training/ensemble_test.py',
     'training/convex_test.py',
+    'regressors/distributed_test.py',
+    'experiments/attributors_test.py',
+    'experiments/collect_outcomes_test.py',
+    'experiments/remote_test.py',
+    'experiments/processes_test.py',
+    'solvers/tiles_test.py',
+    'solvers/direct_test.py',
     'modelpred/set_functions_test.py',
     'training/exact_test.py',
+    'experiments/shapley_study_test.py',
     'experiments/expressivity_test.py',
 )
 
@@ -50,6 +54,7 @@ _UNOPTIMIZED = (
 # Files of these rooms that train for longer: with some of the optimizations.
 _TRAINING = (
     'experiments/colabs_test.py',
+    'experiments/crash_study_test.py',
     'experiments/directions_test.py',
 )
 _EMITTERS = 'xla_cpu_use_fusion_emitters'
