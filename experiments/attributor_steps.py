@@ -31,6 +31,11 @@ from jdm.reports import tables
 _DENSE = ('linear', 'mlp')
 _SIZES = (10, 20, 40, 80)  # Examples removed.
 _PLANTS = dict(zip(cases.PLANTS, ('mislabel_auc', 'leakage_auc')))
+CHECKS = (
+    'counterfactual_spearman',
+    'loo_correlation',
+    *_PLANTS.values(),
+)
 _COLUMNS = (
     'method',
     'alpha',
@@ -45,10 +50,7 @@ _COLUMNS = (
     'noise_ceiling',
     'share_of_ceiling',
     'top_overlap',
-    'counterfactual_spearman',
-    'loo_correlation',
-    'mislabel_auc',
-    'leakage_auc',
+    *CHECKS,
 )
 
 
