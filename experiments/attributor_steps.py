@@ -6,7 +6,7 @@ WORKDIR/SETTING/PLANT_seed_S/     the same with planted answers
 WORKDIR/attributors_SETTING.json, .csv, .md, .png
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import glob
 import json
 import os
@@ -230,17 +230,17 @@ def export_peers(case: cases.Case) -> str:
   trained = budgets[-1].trained
   to_tree = trained_lib.unravel(trained.model)
   arrays: dict[str, Any] = {}
-  trees = [to_tree(flat) for flat in trained.parameters]
-  names = sorted(trees[0], key=lambda name: ('head' in name, name))
-  for number, name in enumerate(names):
-    for part in ('kernel', 'bias'):
-      arrays[f'{part}_{number}'] = np.stack([t[name][part] for t in trees])
+  size = trained.inputs[0].size
+  every = [_layers(to_tree(flat), size) for flat in trained.parameters]
+  for number, layers in enumerate(zip(*every)):
+    for part, values in zip(('kernel', 'bias'), zip(*layers)):
+      arrays[f'{part}_{number}'] = np.stack(values).astype(np.float32)
   num_read = {str(b.num_models): b.num_models - b.num_val for b in budgets}
   path = os.path.join(case.folder, 'peers.npz')
   np.savez(
       path,
       **arrays,
-      num_layers=len(names),
+      num_layers=len(every[0]),
       inputs=trained.inputs,
       labels=trained.labels,
       target_inputs=trained.target_inputs,
@@ -252,6 +252,15 @@ def export_peers(case: cases.Case) -> str:
   truth = dattri.ground_truth(case.heldout[0], case.heldout[1][0])
   dattri.save(os.path.join(case.folder, 'ground_truth.npz'), truth)
   return path
+
+
+def _layers(tree: Any, size: int) -> list[tuple[Any, Any]]:
+  """Kernel `[out, in]` and bias of each dense layer, the last one last."""
+  if not isinstance(tree, Mapping):  # (W; b) of an exactly trained model.
+    columns = tree.reshape(size + 1, -1)
+    return [(columns[:-1].T, columns[-1])]
+  names = sorted(tree, key=lambda name: ('head' in name, name))
+  return [(tree[name]['kernel'], tree[name]['bias']) for name in names]
 
 
 def _peer(case: cases.Case, path: str) -> dict[str, Any]:

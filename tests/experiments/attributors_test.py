@@ -12,6 +12,7 @@ from unittest import mock
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
+from scipy import special
 from scipy import stats
 
 from experiments import attributor_cases
@@ -21,6 +22,7 @@ from experiments import metagradient_cases
 from experiments.benchmarks.peers import attributor_sweep
 from jdm import metrics
 from jdm.interop import dattri
+from jdm.training import exact
 from jdm.training import sgd
 
 _CONFIG = sgd.Config(epochs=2, batch_size=10, learning_rate=0.1)
@@ -181,6 +183,33 @@ class CompareTest(parameterized.TestCase):
       self.assertLen(list(file), 2)  # Those that are finite.
       expected = 2 * parts[:12].mean(axis=0) * np.arange(12).mean()
       np.testing.assert_allclose(file['c1'], expected, atol=1e-5)
+
+  @parameterized.parameters('mlp', 'linear')
+  def test_exported_models_say_what_they_said(self, model):
+    setting = _TINY
+    if model == 'linear':
+      recipe = {
+          'dataset': 'iris',
+          'model': 'linear',
+          'training': exact.Config(lam=1.0),
+      }
+      setting = dataclasses.replace(_TINY, recipe=recipe)
+    folder = self.create_tempdir().full_path
+    case = attributor_cases.Case(setting, folder, 0.5, 0)
+    with np.load(attributor_steps.export_peers(case)) as file:
+      arrays = dict(file)
+    values = arrays['target_inputs'].reshape(len(arrays['target_inputs']), -1)
+    num_layers = int(arrays['num_layers'])
+    self.assertEqual(num_layers, 2 if model == 'mlp' else 1)
+    for layer in range(num_layers):  # Of the first model, as PyTorch has them.
+      values = np.maximum(values, 0) if layer else values
+      kernel, bias = arrays[f'kernel_{layer}'][0], arrays[f'bias_{layer}'][0]
+      values = values @ kernel.T + bias
+    is_own = np.eye(values.shape[1], dtype=bool)[arrays['target_labels']]
+    rest = special.logsumexp(np.where(is_own, -np.inf, values), axis=1)
+    np.testing.assert_allclose(
+        values[is_own] - rest, arrays['margins'][0], atol=1e-4
+    )
 
   def test_validation_chooses(self):
     budget = mock.Mock()
