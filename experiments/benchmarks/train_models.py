@@ -31,6 +31,7 @@ not kept; an affine order of examples instead of a sorted shuffle is no random
 order.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -79,6 +80,7 @@ def main(argv: list[str]) -> None:
   """Times jdm, then the peers, and records all."""
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments {argv[1:]}')
+  gc.freeze()  # As binaries do.
   for name in _MODELS.value:
     recipe = recipe_lib.Recipe(
         model=name, targets=('test', 'train'), **_DATASETS[name]
