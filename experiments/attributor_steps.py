@@ -6,7 +6,7 @@ WORKDIR/SETTING/PLANT_seed_S/     the same with planted answers
 WORKDIR/attributors_SETTING.json, .csv, .md, .png
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import glob
 import json
 import os
@@ -31,6 +31,11 @@ from jdm.reports import tables
 _DENSE = ('linear', 'mlp')
 _SIZES = (10, 20, 40, 80)  # Examples removed.
 _PLANTS = dict(zip(cases.PLANTS, ('mislabel_auc', 'leakage_auc')))
+CHECKS = (
+    'counterfactual_spearman',
+    'loo_correlation',
+    *_PLANTS.values(),
+)
 _COLUMNS = (
     'method',
     'alpha',
@@ -45,10 +50,7 @@ _COLUMNS = (
     'noise_ceiling',
     'share_of_ceiling',
     'top_overlap',
-    'counterfactual_spearman',
-    'loo_correlation',
-    'mislabel_auc',
-    'leakage_auc',
+    *CHECKS,
 )
 
 
@@ -217,58 +219,89 @@ def _scored(case: cases.Case, values: np.ndarray, name: str) -> dict[str, Any]:
 
 
 def export_peers(case: cases.Case) -> str:
-  """Writes what peers read: models of dense layers, examples, and targets."""
-  budget = case.budget(case.setting.few[0])
-  trained = budget.trained
+  """Writes what peers read: models of dense layers, examples, and targets.
+
+  The models are those that our attributors read at their largest budget, in the
+  same order, so that those of a smaller budget are the first of them: how many
+  at each is in `about`. Validation models stay here, where they choose among
+  the candidates of the peers as among ours.
+  """
+  budgets = [case.budget(num) for num in sorted(set(case.setting.few))]
+  trained = budgets[-1].trained
   to_tree = trained_lib.unravel(trained.model)
   arrays: dict[str, Any] = {}
-  trees = [to_tree(flat) for flat in trained.parameters]
-  names = sorted(trees[0], key=lambda name: ('head' in name, name))
-  for number, name in enumerate(names):
-    for part in ('kernel', 'bias'):
-      arrays[f'{part}_{number}'] = np.stack([t[name][part] for t in trees])
-  about = {'budget': budget.num_models}
+  size = trained.inputs[0].size
+  every = [_layers(to_tree(flat), size) for flat in trained.parameters]
+  for number, layers in enumerate(zip(*every)):
+    for part, values in zip(('kernel', 'bias'), zip(*layers)):
+      arrays[f'{part}_{number}'] = np.stack(values).astype(np.float32)
+  num_read = {str(b.num_models): b.num_models - b.num_val for b in budgets}
   path = os.path.join(case.folder, 'peers.npz')
   np.savez(
       path,
       **arrays,
-      num_layers=len(names),
+      num_layers=len(every[0]),
       inputs=trained.inputs,
       labels=trained.labels,
       target_inputs=trained.target_inputs,
       target_labels=trained.target_labels,
       masks=trained.masks,
-      margins=budget.outcomes[:1],
-      about=json.dumps(about),
+      margins=budgets[-1].outcomes[:1],
+      about=json.dumps({'num_read': num_read}),
   )
   truth = dattri.ground_truth(case.heldout[0], case.heldout[1][0])
   dattri.save(os.path.join(case.folder, 'ground_truth.npz'), truth)
   return path
 
 
+def _layers(tree: Any, size: int) -> list[tuple[Any, Any]]:
+  """Kernel `[out, in]` and bias of each dense layer, the last one last."""
+  if not isinstance(tree, Mapping):  # (W; b) of an exactly trained model.
+    columns = tree.reshape(size + 1, -1)
+    return [(columns[:-1].T, columns[-1])]
+  names = sorted(tree, key=lambda name: ('head' in name, name))
+  return [(tree[name]['kernel'], tree[name]['bias']) for name in names]
+
+
 def _peer(case: cases.Case, path: str) -> dict[str, Any]:
   """A row of scores that another package computed; see benchmarks/peers."""
-  about = cases.read_json(path.replace('.npz', '.json'))
+  stem = path.removesuffix('.npz')
+  about = cases.read_json(f'{stem}.json')
   budget = case.budget(about['budget'])
+  overlaps = about.get('top_overlap', {})
   with np.load(path) as file:
     found = [
-        methods.Candidate(values=file[name], options=options)
+        methods.Candidate(
+            values=file[name],
+            options=options,
+            overlap=overlaps.get(name, float('nan')),
+        )
         for name, options in about['candidates'].items()
     ]
   best = methods.choose(budget, found)
-  used = about['num_read'] + (budget.num_val if len(found) > 1 else 0)
+  num_read, seconds = about['num_read'], about['cpu_seconds']
+  used = num_read + (budget.num_val if len(found) > 1 else 0)
   training = used * case.seconds_a_model
+  name = os.path.basename(stem)
+  scored = os.path.join(case.folder, f'{name}_lds.json')
+  if (
+      os.path.exists(scored)
+      and os.stat(scored).st_mtime < os.stat(path).st_mtime
+  ):
+    os.remove(scored)  # Of scores that the peer has computed again since.
   return {
       'method': about['method'],
       'alpha': case.alpha,
       'seed': case.seed,
-      **_scored(case, best.values, f'peer_{about["method"]}'),
+      **_scored(case, best.values, name),
       'num_models': used,
       'gradients': about['gradients'],
       'training_cpu_seconds': training,
-      'method_cpu_seconds': about['cpu_seconds'],
-      'cpu_seconds': training + about['cpu_seconds'],
-      'options': best.options,
+      'method_cpu_seconds': seconds,
+      'cpu_seconds': training + seconds,
+      'cost_over_training': seconds / (num_read * case.seconds_a_model),
+      'top_overlap': best.overlap,
+      'options': dict(best.options),
       'num_candidates': len(found),
       'versions': about['versions'],
   }

@@ -42,9 +42,6 @@ TRAINING_DEFAULTS: Mapping[str, Mapping[str, float]] = {
     'resnet9': {'learning_rate': 0.5, 'weight_decay': 5e-4},
     'resnet18': {'learning_rate': 0.4, 'weight_decay': 1e-3},
 }
-# Inputs are prepared (the first patches of a cnn, 4.6 times as many numbers as
-# 28 x 28 pixels) where all of them take no more than this.
-_PREPARED_BYTES = 1 << 30
 _SUFFIXES = {'test': '', 'train': '_train'}
 _KIND = 'kind'  # Of a stored training; SGD has none.
 _KINDS: Mapping[str, Any] = {
@@ -413,7 +410,7 @@ def make_trainer(
       outcomes_lib.get(recipe.outcomes, dataset.num_classes),
   )
   train_one = sgd.make_train_one(*parts, image_shape=dataset.image_shape)
-  data = _prepared(model, recipe.training, _training_data(recipe, dataset))
+  data = _training_data(recipe, dataset)
   chosen = recipe.group or group_lib.size(
       group_lib.bytes_of_model(
           model, dataset.train.inputs.shape[1:], batch_size
@@ -466,31 +463,6 @@ def _training_data(
       for name in recipe.targets
   }
   return sgd.TrainingData(dataset.train.inputs, dataset.train.labels, targets)
-
-
-def _prepared(
-    model: models.Model, config: sgd.Config, data: sgd.TrainingData
-) -> sgd.TrainingData:
-  """The data with prepared inputs, where images stay as they are and it fits.
-
-  A rule of the recipe and the dataset alone, for it may move the last bits.
-  """
-  changes = config.augmentations or config.test_augmentation != 'none'
-  if model.prepare is None or changes:
-    return data
-  prepare = jax.jit(model.prepare)
-  arrays = [data.inputs, *(inputs for inputs, _ in data.targets.values())]
-  shapes = [jax.eval_shape(prepare, array) for array in arrays]
-  num_bytes = sum(shape.size * shape.dtype.itemsize for shape in shapes)
-  if num_bytes > _PREPARED_BYTES:
-    return data
-  targets = {
-      suffix: (np.asarray(prepare(inputs)), labels)
-      for suffix, (inputs, labels) in data.targets.items()
-  }
-  return sgd.TrainingData(
-      np.asarray(prepare(data.inputs)), data.labels, targets
-  )
 
 
 def _objective_trainer(recipe, dataset, devices) -> ensemble.Trainer:

@@ -169,41 +169,6 @@ class BuildTest(parameterized.TestCase):
     )
     self.assertGreater(np.abs(outcomes[0] - outcomes[1]).max(), 1e-2)
 
-  def test_prepared_inputs_change_no_outcome(self):
-    recipe = recipe_lib.Recipe(
-        model='cnn',
-        model_options={'channels': [4]},
-        training=_TRAINING,
-        outcomes=('logits',),
-        targets=('test', 'train'),
-        group=1,
-    )
-    dataset = datasets.load('digits', num_train=40, num_test=6)
-    trainer = recipe_lib.build(recipe, dataset=dataset).trainer
-    self.assertEqual(trainer.data.inputs.shape, (40, 6, 6, 9))
-    self.assertEqual(trainer.data.targets[''][0].shape, (6, 6, 6, 9))
-    targets = {
-        '': (dataset.test.inputs, dataset.test.labels),
-        '_train': (dataset.train.inputs, dataset.train.labels),
-    }
-    plain = dataclasses.replace(
-        trainer,
-        data=sgd.TrainingData(
-            dataset.train.inputs, dataset.train.labels, targets
-        ),
-    )
-    rows = np.arange(2)
-    masks = np.arange(80).reshape(2, 40) % 2 == 0
-    found = trainer.train(jax.random.key(0), rows, masks)
-    expected = plain.train(jax.random.key(0), rows, masks)
-    for name in ('logits', 'logits_train'):
-      # The same products; XLA may sum them in another order.
-      np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
-    flipped = dataclasses.replace(_TRAINING, augmentations=('flip',))
-    recipe = dataclasses.replace(recipe, training=flipped)
-    trainer = recipe_lib.build(recipe, dataset=dataset).trainer
-    self.assertEqual(trainer.data.inputs.shape, (40, 64))
-
   def test_regression(self):
     pool = _build(
         dataset='diabetes',

@@ -17,11 +17,29 @@ of compilations warm. About four minutes on idle cores. Appends one row a model
 to train_models.csv.
 
 Goals set before: 50, 15 and 2 times the loop in PyTorch. Measured with PyTorch
-2.14 (whose loop is faster than it was): 48 for logistic regressions (39 before
-the network below), 14 for MLPs and 1.7 for CNNs; a share of the core's peak of
-.21, .35 and .37; a warm crossover of 162 models with `torch.func`'s logistic
-regressions, below 100 with all others (goal: 100). Attempts:
-sorting the orders of a group of 32 models or more by a bitonic network instead
+2.14 (whose loop is faster than it was, and has varied by a third between runs):
+46 and 48 for logistic regressions (39 before the network below), 14 for MLPs and
+2.6 for CNNs (1.7 before batch-last images); a share of the core's peak of .21,
+.37 and .51; a warm crossover of 120 models with `torch.func`'s logistic
+regressions, below 100 with all others (goal: 100).
+
+What a warm first call takes beyond training (0.4 s for logistic regressions, 0.6
+before): tracing .14, lowering .08, reading the compiled program .06, and the
+same for the program that draws subsets .09. A full garbage collection of what
+the imports made took .1 to .14 (now frozen), tracing the network by
+`jax.numpy` .05 (now by `lax`); that vmap traces the bodies of scans up to four
+times costs nothing, for JAX remembers them.
+
+Where a CNN's step went (1,080 us): products 690, at 36 to 107 GF/s, worst those
+with 16 columns; copies between them 390, because rows of 16 channels are short
+and an index is computed for each entry. Attempts: kernels stored transposed
+(970); positions of the first layer in the order that the second reads (950);
+batch-last images with strided slices (2,140: the gradient of a slice with a
+stride is a padded array), with a split instead of slices (760, of which products
+are 550; kept), and with first patches stored (980: random reads of 4.6 times as
+many bytes).
+
+Other attempts: sorting the orders of a group of 32 models or more by a bitonic network instead
 of one by one (`jdm/shuffle.py`) trains logistic regressions 14 and 17 % faster
 (two pairs of runs in turns), the same bits, and is kept; a group of 16, the
 MLPs', gains nothing by it (23 us an order either way, 7.5 instead of 22 in a
@@ -31,6 +49,7 @@ not kept; an affine order of examples instead of a sorted shuffle is no random
 order.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -79,6 +98,7 @@ def main(argv: list[str]) -> None:
   """Times jdm, then the peers, and records all."""
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments {argv[1:]}')
+  gc.freeze()  # As binaries do.
   for name in _MODELS.value:
     recipe = recipe_lib.Recipe(
         model=name, targets=('test', 'train'), **_DATASETS[name]

@@ -79,9 +79,7 @@ def rebuild(
   kept = _parameters(store, rows, masks, recipe, pool, epochs)
   model, options = _model_of(recipe, dataset)
   inputs = [dataset.train.inputs, split.inputs]
-  if model.prepare is not None:
-    inputs = [np.asarray(jax.jit(model.prepare)(array)) for array in inputs]
-  elif not isinstance(recipe.training, sgd.Config):
+  if not isinstance(recipe.training, sgd.Config):
     inputs = [array.reshape(len(array), -1) for array in inputs]
   trained = trained_lib.Trained(
       model=model,

@@ -1,11 +1,15 @@
-"""What convolutional networks are made of.
+"""What convolutional networks are made of; images are batch-last.
+
+Images are `[channels, height, width, batch]`, as dense layers have the batch
+last: whatever the kernel and the stride, a copy then runs along the batch, and
+products have long rows however few the channels.
 
 Two formulations, 'im2col' (patches and one matrix product) and 'lax'
 (`lax.conv`, which runs as a grouped convolution under vmap, where each model has
-its own kernel). Times of a training step on a CPU, lax over im2col: 11 for the
-cnn on 28 x 28 pixels; for resnet9 on 32 x 32 pixels 1.5 in a group of four (of
-width 16), but 0.6 alone, and 0.9 alone at width 64, where im2col also needs 2.4
-times the memory. `--convolution=auto` times both.
+its own kernel). Times of a training step on a CPU, in the loop over steps that
+training is, lax over im2col: 20 for the cnn on 28 x 28 pixels, 24 for resnet9
+on 32 x 32 pixels (of width 16) alone and 27 in a group of four; outside of a
+loop, where XLA has another convolution, 0.9. `--convolution=auto` times both.
 """
 
 from collections.abc import Iterator
@@ -59,18 +63,28 @@ def image_shape(
   return shape
 
 
+def batch_last(inputs: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+  """Turns inputs `[batch, ...]` into images `[channels, height, width, batch]`.
+
+  Args:
+    inputs: images, flat or not.
+    shape: `(height, width, channels)` of an image.
+  """
+  return jnp.transpose(jnp.reshape(inputs, (-1, *shape)), (3, 1, 2, 0))
+
+
 def patches(images: jax.Array, size: int, stride: int) -> jax.Array:
   """Cuts square patches, without padding.
 
   Args:
-    images: `[batch, height, width, channels]`.
+    images: `[channels, height, width, batch]`.
     size: side of a patch in pixels.
     stride: distance between patches in pixels.
 
   Returns:
-    `[batch, rows, columns, size * size * channels]`.
+    `[size * size * channels, rows, columns, batch]`.
   """
-  return jnp.concatenate(list(_shifted(images, size, stride)), axis=-1)
+  return jnp.concatenate(list(_shifted(images, size, stride)), axis=0)
 
 
 def max_pool(
@@ -82,7 +96,7 @@ def max_pool(
   `lax.reduce_window` is the same and slow on a CPU.
 
   Args:
-    images: `[batch, height, width, channels]`.
+    images: `[channels, height, width, batch]`.
     size: side of a square in pixels.
     stride: distance between squares in pixels.
     padding: pixels added on each side, which are never the maximum.
@@ -101,7 +115,7 @@ def max_pool(
 
 
 def global_max(images: jax.Array) -> jax.Array:
-  """The maxima over positions: `[batch, channels]`; see `max_pool`."""
+  """The maxima over positions: `[channels, batch]`; see `max_pool`."""
   flat = images.reshape(images.shape[0], -1, images.shape[-1])
   place = jnp.argmax(flat, axis=1, keepdims=True)
   is_highest = jnp.arange(flat.shape[1])[None, :, None] == place
@@ -110,21 +124,39 @@ def global_max(images: jax.Array) -> jax.Array:
 
 def _shifted(images: jax.Array, size: int, stride: int) -> Iterator[jax.Array]:
   """For each place in a square, the images of the pixels at that place."""
-  batch, height, width, channels = images.shape
-  last_row = (height - size) // stride * stride + 1
-  last_column = (width - size) // stride * stride + 1
+  height, width = images.shape[1:3]
+  rows, columns = ((side - size) // stride + 1 for side in (height, width))
+  grids = _grids(images, stride)
   for row in range(size):
     for column in range(size):
-      yield lax.slice(
-          images,
-          (0, row, column, 0),
-          (batch, row + last_row, column + last_column, channels),
-          (1, stride, stride, 1),
-      )
+      grid = grids[row % stride][column % stride]
+      above, left = row // stride, column // stride
+      yield grid[:, above : above + rows, left : left + columns]
+
+
+def _grids(images: jax.Array, stride: int) -> list[list[jax.Array]]:
+  """Each stride-th row and column, by the first of them.
+
+  They are split, not sliced: the gradient of a split is a concatenation, that
+  of slices with a stride a sum of padded arrays, 13 times as slow on a CPU.
+  """
+  if stride == 1:
+    return [[images]]
+  channels, height, width, batch = images.shape
+  rows, columns = -(-height // stride), -(-width // stride)
+  beyond = (0, rows * stride - height), (0, columns * stride - width)
+  images = jnp.pad(images, ((0, 0), *beyond, (0, 0)))
+  images = images.reshape(channels, rows, stride, columns, stride, batch)
+  ones = (1,) * stride
+  shape = channels, rows, columns, batch
+  return [
+      [grid.reshape(shape) for grid in lax.split(line, ones, axis=4)]
+      for line in lax.split(images, ones, axis=2)
+  ]
 
 
 class Conv(nn.Module):
-  """A square convolution, NHWC; the same parameters for any formulation.
+  """A square convolution; the same parameters for any formulation.
 
   Attributes:
     channels: number of output channels.
@@ -147,35 +179,31 @@ class Conv(nn.Module):
   compute_dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self, images: jax.Array, is_cut: bool = False) -> jax.Array:
-    """Maps `[batch, height, width, c]` to `[batch, rows, columns, channels]`.
-
-    Args:
-      images: the images; or their `patches`, if `is_cut`.
-      is_cut: whether they are cut into patches, for 'im2col' only.
-    """
+  def __call__(self, images: jax.Array) -> jax.Array:
+    """Maps `[c, height, width, batch]` to `[channels, rows, columns, batch]`."""
     images = images.astype(self.compute_dtype)
     if self.padding:
       around = (self.padding, self.padding)
       images = jnp.pad(images, ((0, 0), around, around, (0, 0)))
-    num_inputs = images.shape[-1] * (1 if is_cut else self.size**2)
+    num_inputs = images.shape[0] * self.size**2
     start = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
     kernel = self.param('kernel', start, (num_inputs, self.channels))
     kernel = kernel.astype(self.compute_dtype)
     if self.convolution == 'lax':
       found = lax.conv_general_dilated(
-          images,
+          images.transpose(3, 1, 2, 0),  # XLA is slow with others on a CPU.
           kernel.reshape(self.size, self.size, -1, self.channels),
           (self.stride, self.stride),
           'VALID',
           dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      )
-      return found + self._bias()[None, None, None] if self.use_bias else found
-    cut = images if is_cut else patches(images, self.size, self.stride)
-    flat = cut.reshape(-1, num_inputs) @ kernel
-    if self.use_bias:
-      flat = flat + self._bias()[None]
-    return flat.reshape(*cut.shape[:-1], self.channels)
+      ).transpose(3, 1, 2, 0)
+    else:
+      cut = patches(images, self.size, self.stride)
+      found = kernel.T @ cut.reshape(num_inputs, -1)
+      found = found.reshape(self.channels, *cut.shape[1:])
+    if not self.use_bias:
+      return found
+    return found + self._bias()[:, None, None, None]
 
   def _bias(self) -> jax.Array:
     bias = self.param('bias', nn.initializers.zeros_init(), (self.channels,))
@@ -216,9 +244,9 @@ class NormalizedConv(nn.Module):
         compute_dtype=self.compute_dtype,
     )
     self.norm = nn.BatchNorm(
-        momentum=0.9, epsilon=1e-5, dtype=jnp.dtype(self.compute_dtype)
+        momentum=0.9, epsilon=1e-5, dtype=jnp.dtype(self.compute_dtype), axis=0
     )
 
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Maps `[batch, height, width, c]` to `[batch, rows, columns, channels]`."""
+    """Maps `[c, height, width, batch]` to `[channels, rows, columns, batch]`."""
     return self.norm(self.conv(images), use_running_average=not train)

@@ -39,3 +39,8 @@ class BatchLastDense(nn.Module):
 def batch_last(inputs: jax.Array) -> jax.Array:
   """Flattens `[batch, ...]` to `[num_features, batch]`."""
   return jnp.reshape(inputs, (inputs.shape[0], -1)).T
+
+
+def batch_first(hidden: jax.Array) -> jax.Array:
+  """Flattens `[..., batch]` to `[batch, num_features]`."""
+  return jnp.reshape(hidden, (-1, hidden.shape[-1])).T

@@ -23,15 +23,11 @@ class Model:
       `[batch, ...]`, logits `[batch, num_classes]`.
     features: `features(params, state, inputs) -> [batch, num_features]`, the
       penultimate layer; None where there is none.
-    prepare: `prepare(inputs) -> prepared`, which `apply` and `features` take in
-      place of inputs and which is the same in every step, so that it is worth
-      computing once for a dataset; None where there is nothing of the kind.
   """
 
   init: Callable[[jax.Array], tuple[Params, State]]
   apply: Callable[[Params, State, jax.Array, bool], tuple[jax.Array, State]]
   features: Callable[[Params, State, jax.Array], jax.Array] | None = None
-  prepare: Callable[[jax.Array], jax.Array] | None = None
 
 
 def stateless(

@@ -34,7 +34,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-    """Maps `[batch, height, width, c]` to `[batch, rows, columns, channels]`."""
+    """Maps `[c, height, width, batch]` to `[channels, rows, columns, batch]`."""
 
     def layer(name: str, *options: int) -> convolution_lib.NormalizedConv:
       return convolution_lib.NormalizedConv(
@@ -47,7 +47,7 @@ class Block(nn.Module):
 
     hidden = nn.relu(layer('first', 3, self.stride)(images, train))
     hidden = layer('second')(hidden, train)
-    if self.stride != 1 or images.shape[-1] != self.channels:
+    if self.stride != 1 or images.shape[0] != self.channels:
       images = layer('around', 1, self.stride, 0)(images, train)
     return nn.relu(hidden + images)
 
@@ -85,13 +85,13 @@ class ResNet18(nn.Module):
 
   def features(self, inputs: jax.Array, train: bool = False) -> jax.Array:
     """Returns the means over all positions, `[batch, 8 * width]`, float32."""
-    hidden = jnp.reshape(inputs, (-1, *self.image_shape))
+    hidden = convolution_lib.batch_last(inputs, self.image_shape)
     hidden = nn.relu(self.stem_layer(hidden, train))
     if self.stem == 'large':
       hidden = convolution_lib.max_pool(hidden, 3, 2, padding=1)
     for block in self.blocks:
       hidden = block(hidden, train)
-    return jnp.mean(hidden.astype(jnp.float32), axis=(1, 2))
+    return jnp.mean(hidden.astype(jnp.float32), axis=(1, 2)).T
 
   def __call__(self, inputs: jax.Array, train: bool = False) -> jax.Array:
     """Maps `[batch, ...]` to `[batch, num_outputs]`."""

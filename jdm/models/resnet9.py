@@ -66,14 +66,14 @@ class ResNet9(nn.Module):
         images = nn.relu(layer(images, train))
       return images
 
-    hidden = jnp.reshape(inputs, (-1, *self.image_shape))
+    hidden = convolution_lib.batch_last(inputs, self.image_shape)
     hidden = through(self.stem, hidden)
     hidden = hidden + through(self.first_residual, hidden)
     hidden = through([self.middle], hidden)
     hidden = convolution_lib.max_pool(hidden, 2, 2)
     hidden = hidden + through(self.second_residual, hidden)
     hidden = through([self.last], hidden)
-    return convolution_lib.global_max(hidden).astype(jnp.float32)
+    return convolution_lib.global_max(hidden).T.astype(jnp.float32)
 
   def __call__(self, inputs: jax.Array, train: bool = False) -> jax.Array:
     """Maps `[batch, ...]` to `[batch, num_outputs]`."""

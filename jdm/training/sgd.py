@@ -28,8 +28,7 @@ class TrainingData(NamedTuple):
   """What a training reads; one copy a device, shared by all models.
 
   Attributes:
-    inputs: `[num_train, ...]`; like those of targets, what `model.prepare` makes
-      of them where that is done.
+    inputs: `[num_train, ...]`.
     labels: `[num_train]`, int (float for regression); or `[k * num_train]`,
       where entry `j * num_train + i` is another label of example i. Subset ids
       run over the labels: id `j * num_train + i` trains on example i with that
@@ -459,7 +458,7 @@ def evaluate(
     model: what was trained.
     params: of it.
     state: of it.
-    inputs: `[num_targets, ...]`, or what `model.prepare` makes of them.
+    inputs: `[num_targets, ...]`.
     test_augmentation: 'flip' averages over images and their mirror images.
     image_shape: shape of one image, where inputs are flattened images.
   """

@@ -1,21 +1,28 @@
 """Tests of the comparison of attributors, on pools of a few seconds."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import os
+import types
 from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
+from scipy import special
 from scipy import stats
 
 from experiments import attributor_cases
 from experiments import attributor_methods
 from experiments import attributor_steps
 from experiments import metagradient_cases
+from experiments.benchmarks.peers import attributor_sweep
+from jdm import metrics
 from jdm.interop import dattri
+from jdm.training import exact
 from jdm.training import sgd
 
 _CONFIG = sgd.Config(epochs=2, batch_size=10, learning_rate=0.1)
@@ -38,6 +45,22 @@ _TINY = attributor_cases.Setting(
     loo_replicates=1,
     epochs=(1, 2),
 )
+
+
+def _write_peer(pool, **scores):
+  np.savez(f'{pool}/peer_other.npz', **scores)
+  values = {
+      'method': 'other',
+      'budget': 15,
+      'num_read': 4,
+      'cpu_seconds': 1.0,
+      'gradients': 5,
+      'candidates': {name: {'reg': i + 1} for i, name in enumerate(scores)},
+      'top_overlap': {name: (i + 1) / 4 for i, name in enumerate(scores)},
+      'versions': {},
+  }
+  with open(f'{pool}/peer_other.json', 'w', encoding='utf-8') as file:
+    json.dump(values, file)
 
 
 class CompareTest(parameterized.TestCase):
@@ -88,20 +111,10 @@ class CompareTest(parameterized.TestCase):
       self.assertEqual(file['kernel_0'].shape, (12, 5, 64))
       self.assertEqual(file['kernel_1'].shape, (12, 10, 5))
       about = json.loads(str(file['about']))
+    self.assertEqual(about, {'num_read': {'15': 12}})
     with np.load(f'{pool}/influence_15.npz') as file:
       good = file['values']
-    np.savez(f'{pool}/peer_other.npz', a=-good, b=good)
-    values = {
-        'method': 'other',
-        'budget': about['budget'],
-        'num_read': 4,
-        'cpu_seconds': 1.0,
-        'gradients': 5,
-        'candidates': {'a': {'reg': 1}, 'b': {'reg': 2}},
-        'versions': {},
-    }
-    with open(f'{pool}/peer_other.json', 'w', encoding='utf-8') as file:
-      json.dump(values, file)
+    _write_peer(pool, a=-good, b=good)
     with mock.patch.object(
         attributor_methods, 'choose', wraps=attributor_methods.choose
     ) as choose:
@@ -111,6 +124,92 @@ class CompareTest(parameterized.TestCase):
     self.assertEqual(other['method'], 'other')
     self.assertEqual(other['num_models'], 4 + 3)
     self.assertEqual(abs(other['lds']), abs(own['lds']))
+    self.assertIn(other['options']['reg'], (1, 2))
+    self.assertEqual(other['top_overlap'], other['options']['reg'] / 4)
+    missing = set(rows[1]) - set(other)
+    # Retraining and planted answers, of our own methods alone.
+    self.assertEqual(missing, set(attributor_steps.CHECKS))
+    _write_peer(pool, a=np.zeros_like(good))  # Computed again.
+    os.utime(f'{pool}/peer_other.npz', (2e9, 2e9))
+    _, again = self._run(folder, chosen=['influence'])
+    self.assertEqual((again['lds'], again['num_models']), (0, 4))
+
+  def test_peers_have_rows_at_every_budget(self):
+    folder = self.create_tempdir().full_path
+    setting = dataclasses.replace(_TINY, few=(20, 15))
+    case = attributor_cases.Case(
+        setting, f'{folder}/tiny/alpha_0.5_seed_0', 0.5, 0
+    )
+    with np.load(attributor_steps.export_peers(case)) as file:
+      self.assertLen(file['masks'], 16)
+      np.testing.assert_array_equal(file['masks'], case.budget(20).masks[:16])
+      about = json.loads(str(file['about']))
+      work = types.SimpleNamespace(
+          folder=case.folder, train=range(60), tests=range(6)
+      )
+    work.num_read = {int(k): v for k, v in about['num_read'].items()}
+    self.assertEqual(work.num_read, {15: 12, 20: 16})
+    generator = np.random.default_rng(0)
+    parts = generator.normal(size=(16, 60, 6))
+    peer = attributor_sweep.Peer(
+        package='numpy',
+        shared=[{'of': 1}, {'of': 2}],
+        options=[{'reg': 3}, {'reg': np.nan}],
+        prepare=lambda work, row, shared: (row, shared['of']),
+        score=lambda work, state, options: (
+            parts[state[0]] * state[1] + 0 * options['reg'],
+            np.full((60, 1), state[0]),
+        ),
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+      attributor_sweep.sweep(work, 'mean', peer, np.inf)
+      attributor_sweep.sweep(work, 'short', peer, -1.0)  # One model.
+    with mock.patch.dict(attributor_cases.SETTINGS, tiny=setting):
+      rows = attributor_steps.run(
+          folder, ['tiny'], chosen=['input_similarity'], checks=False
+      )[1:]
+    self.assertEqual([r['method'] for r in rows], 2 * ['mean'] + 2 * ['short'])
+    # Read and, as there are two finite candidates, for validation.
+    self.assertEqual([r['num_models'] for r in rows], [12 + 3, 16 + 4, 4, 5])
+    for row, num in zip(rows, (12, 16)):
+      self.assertEqual(row['num_candidates'], 2)
+      halves = [
+          parts[some].mean(axis=0) * np.arange(16)[some].mean()
+          for some in (slice(0, num // 2), slice(num // 2, num))
+      ]
+      expected = metrics.top_overlap(*halves, 10).mean()
+      self.assertAlmostEqual(row['top_overlap'], expected)
+    with np.load(f'{case.folder}/peer_mean_15.npz') as file:
+      self.assertLen(list(file), 2)  # Those that are finite.
+      expected = 2 * parts[:12].mean(axis=0) * np.arange(12).mean()
+      np.testing.assert_allclose(file['c1'], expected, atol=1e-5)
+
+  @parameterized.parameters('mlp', 'linear')
+  def test_exported_models_say_what_they_said(self, model):
+    setting = _TINY
+    if model == 'linear':
+      recipe = {
+          'dataset': 'iris',
+          'model': 'linear',
+          'training': exact.Config(lam=1.0),
+      }
+      setting = dataclasses.replace(_TINY, recipe=recipe)
+    folder = self.create_tempdir().full_path
+    case = attributor_cases.Case(setting, folder, 0.5, 0)
+    with np.load(attributor_steps.export_peers(case)) as file:
+      arrays = dict(file)
+    values = arrays['target_inputs'].reshape(len(arrays['target_inputs']), -1)
+    num_layers = int(arrays['num_layers'])
+    self.assertEqual(num_layers, 2 if model == 'mlp' else 1)
+    for layer in range(num_layers):  # Of the first model, as PyTorch has them.
+      values = np.maximum(values, 0) if layer else values
+      kernel, bias = arrays[f'kernel_{layer}'][0], arrays[f'bias_{layer}'][0]
+      values = values @ kernel.T + bias
+    is_own = np.eye(values.shape[1], dtype=bool)[arrays['target_labels']]
+    rest = special.logsumexp(np.where(is_own, -np.inf, values), axis=1)
+    np.testing.assert_allclose(
+        values[is_own] - rest, arrays['margins'][0], atol=1e-4
+    )
 
   def test_validation_chooses(self):
     budget = mock.Mock()

@@ -13,49 +13,75 @@ from jdm.models import convolution
 
 class ConvTest(parameterized.TestCase):
 
-  @parameterized.parameters(
-      (1, 2, (9, 9, 1)),
-      (3, 1, (8, 11, 3)),
-      (3, 2, (8, 11, 3)),
-      (5, 2, (28, 28, 1)),
-      (5, 3, (8, 11, 3)),
+  @parameterized.product(
+      (
+          dict(size=1, stride=2, shape=(1, 9, 9)),
+          dict(size=3, stride=1, shape=(3, 8, 11)),
+          dict(size=3, stride=2, shape=(3, 8, 11)),
+          dict(size=5, stride=2, shape=(1, 28, 28)),
+          dict(size=5, stride=3, shape=(3, 8, 11)),
+          dict(size=2, stride=3, shape=(2, 8, 11)),
+      ),
+      formulation=convolution.CONVOLUTIONS,
   )
-  def test_equals_lax_conv(self, size, stride, shape):
+  def test_equals_lax_conv_and_its_gradient(
+      self, size, stride, shape, formulation
+  ):
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(4, *shape)).astype(np.float32)
-    kernel = rng.normal(size=(size, size, shape[-1], 6)).astype(np.float32)
+    images = rng.normal(size=(*shape, 4)).astype(np.float32)
+    kernel = rng.normal(size=(size, size, shape[0], 6)).astype(np.float32)
     kernel, bias = kernel / size, rng.normal(size=6).astype(np.float32)
 
-    @jax.jit
-    def both(images, kernel):
-      layer = convolution.Conv(6, size, stride)
+    def own(images, kernel):
+      layer = convolution.Conv(6, size, stride, convolution=formulation)
       params = {'kernel': kernel.reshape(-1, 6), 'bias': bias}
-      expected = lax.conv_general_dilated(
+      return layer.apply({'params': params}, images)
+
+    def theirs(images, kernel):
+      found = lax.conv_general_dilated(
           images,
           kernel,
           (stride, stride),
           'VALID',
-          dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+          dimension_numbers=('CHWN', 'HWIO', 'CHWN'),
           precision='highest',
       )
-      expected = expected + bias.reshape(1, 1, 1, 6)
-      return layer.apply({'params': params}, images), expected
+      return found + bias.reshape(6, 1, 1, 1)
 
-    found, expected = both(images, kernel)
-    # float32 sums of up to 75 terms, in another order.
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    @jax.jit
+    def all_of(images, kernel):
+      values, back = jax.vjp(theirs, images, kernel)
+      ours, our_back = jax.vjp(own, images, kernel)
+      return (ours, our_back(values)), (values, back(values))
+
+    found, expected = all_of(images, kernel)
+    # float32 sums of up to 75 terms, those of the kernel's gradient of 576, in
+    # another order; values are about 1, gradients up to 500.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-4),
+        found,
+        expected,
+    )
+    np.testing.assert_allclose(found[0], expected[0], atol=2e-5)
 
   def test_patches_by_hand(self):
     images = jnp.arange(16.0).reshape(1, 4, 4, 1)
     patches = convolution.patches(images, 2, 2)
     np.testing.assert_array_equal(
-        patches[0],
+        jnp.moveaxis(patches[..., 0], 0, -1),
         [[[0, 1, 4, 5], [2, 3, 6, 7]], [[8, 9, 12, 13], [10, 11, 14, 15]]],
     )
 
+  def test_images_become_batch_last(self):
+    inputs = jnp.arange(2 * 3 * 4 * 2).reshape(2, 24)
+    images = convolution.batch_last(inputs, (3, 4, 2))
+    self.assertEqual(images.shape, (2, 3, 4, 2))
+    self.assertEqual(images[1, 2, 3, 0], inputs[0, -1])
+    self.assertEqual(images[0, 0, 1, 1], inputs[1, 2])
+
   def test_scale_of_the_initial_kernel(self):
     layer = convolution.Conv(400, 5, 1)
-    params = layer.init(jax.random.key(0), jnp.zeros((1, 5, 5, 4)))['params']
+    params = layer.init(jax.random.key(0), jnp.zeros((4, 5, 5, 1)))['params']
     # Variance 2 / fan-in of 100; 40,000 draws: standard error 0.4 %.
     self.assertAlmostEqual(float(params['kernel'].std()), 0.02**0.5, delta=2e-3)
 

@@ -34,9 +34,9 @@ class _Normalized(nn.Module):
 
   @nn.compact
   def __call__(self, inputs, train=False):
-    images = inputs.reshape(-1, 2, 2, 1)
+    images = convolution.batch_last(inputs, (2, 2, 1))
     hidden = convolution.NormalizedConv(3, 2, 1, 0)(images, train)
-    return nn.Dense(2)(nn.relu(hidden).reshape(-1, 3))
+    return nn.Dense(2)(nn.relu(hidden).reshape(3, -1).T)
 
 
 def _linear_trainer(num_devices=2, **config):

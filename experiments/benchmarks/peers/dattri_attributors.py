@@ -1,217 +1,309 @@
-"""The peers of compare_attributors: dattri's influence and TRAK, and traker.
+r"""The peers of compare_attributors: dattri's attributors, and the original TRAK.
 
 Runs in an environment of its own (`pip install torch dattri`, and `traker` where
 it installs) and imports nothing of jdm: it reads the models that jdm trained
 from FOLDER/peers.npz, which `compare_attributors --export_peers` writes, and
-writes scores to FOLDER/peer_NAME.npz and .json, which become rows of the table.
+writes scores to FOLDER/peer_NAME_BUDGET.npz and .json, which become rows of the
+table, one for each peer and budget.
 
-  python dattri_attributors.py runs/attributors/digits_mlp/alpha_0.5_seed_0
+  python -m experiments.benchmarks.peers.dattri_attributors \
+      runs/attributors/digits_mlp/alpha_0.5_seed_0
 
-The same models, examples and targets as jdm's own methods. Every setting below
-is a candidate; jdm chooses by the same validation models as for its own. The
-target is minus the log odds of the right class, whose ranks are those of the
-loss. Influence is that of each model with the Hessian of its own subset, and of
-all examples, averaged over models (two, where it takes conjugate gradients); TRAK as dattri has it (all examples). Seconds
-are process CPU seconds of one candidate, the mean over candidates; one thread.
+The same models, examples and targets as jdm's own methods, at the same budgets.
+Every setting below is a candidate, and jdm chooses among them by the same
+validation models as among its own: at least as many regularizations as jdm has
+dampings (seven). A peer reads model after model, all candidates at each, until
+it has those of the largest budget or its CPU seconds (`--seconds`) are over; a
+row says how many models it read, and one of a larger budget than that is chosen
+by the validation models of the budget. On 4,810 parameters, 1,500 examples and 297
+targets, with the CPU seconds of a candidate and model, these are
+
+  dattri_trak        0.3  TRAK, 512 dimensions (normal)
+  dattri_trak_2048   1.2  the same in 2,048
+  dattri_trak_full   4.1  the same with nothing projected
+  traker, _2048      0.3  the original package (Rademacher), and no regularization
+  dattri_influence
+    _ekfac           0.3  Kronecker factors, eigenvalues corrected
+    _explicit         22  the Hessian written out
+    _cg               10  conjugate gradients, 10 steps (dattri's default)
+    _arnoldi         0.7  the top of the Hessian's spectrum
+  dattri_tracin      0.2  products and cosines of gradients at the end of training
+
+where influence has the Hessian of each model's own subset, or of all examples.
+What the candidates of a model share (gradients, projections, a Hessian) is
+computed once; the seconds of a row are those of one candidate with all that it
+needs, in process CPU seconds of one thread, where jdm's own are those of all.
+Averages over models are those of the packages: of scores, and for TRAK of
+scores and of 1 - p, each by itself. The target is minus the log odds of the
+right class, whose ranks are those of the loss.
+
+By default all but dattri_trak_full, traker_2048 and Arnoldi run, some 12 minutes.
+Arnoldi has 20 dimensions: with 50 or more, rounding errors are eigenvalues
+below zero there, whose roots are NaN. EK-FAC reads one model at a time, and is
+averaged here. LiSSA, DataInf and RPS of dattri 0.3.0 were not tried; RPS
+attributes a last layer without biases that it trains again.
 """
 
-import importlib.metadata
+import argparse
+from collections.abc import Mapping, Sequence
+import functools
+import importlib
 import itertools
-import json
 import os
-import sys
 import tempfile
-import time
+from typing import Any
+from unittest import mock
 import warnings
 
 os.environ['TQDM_DISABLE'] = '1'
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
-from torch.utils import data as data_lib
 
-_REGULARIZATIONS = (1e-2, 3e-2, 0.1, 0.3)
-_OF_TRAK = (1e-3, 1e-2, 0.1, 1.0, 10.0)
-_DIMENSIONS = 512
-# Influence by conjugate gradients takes minutes: of two models, and with the
-# Hessian of all examples once.
-_MODELS_BY_CG = 2
-_OF_ALL_BY_CG = 0.1
-_MOST_EXPLICIT = 1000  # Parameters, up to which the Hessian is written out.
+from experiments.benchmarks.peers import attributor_models as models
+from experiments.benchmarks.peers import attributor_sweep
 
-
-class Work:
-  """Models, examples and targets; all peers read these."""
-
-  def __init__(self, folder):
-    self.folder = folder
-    arrays = np.load(os.path.join(folder, 'peers.npz'))
-    self.inputs = torch.tensor(arrays['inputs']).flatten(1)
-    self.labels = torch.tensor(arrays['labels']).long()
-    self.masks = arrays['masks']
-    self.about = json.loads(str(arrays['about']))
-    tests = torch.tensor(arrays['target_inputs']).flatten(1)
-    labels = torch.tensor(arrays['target_labels']).long()
-    self.tests = data_lib.TensorDataset(tests, labels)
-    self.train = data_lib.TensorDataset(self.inputs, self.labels)
-    self.states, layers = [], int(arrays['num_layers'])
-    for row in range(len(self.masks)):
-      state = {}
-      for layer in range(layers):
-        place = 2 * layer  # Activations stand between.
-        for theirs, ours in (('weight', 'kernel'), ('bias', 'bias')):
-          values = arrays[f'{ours}_{layer}'][row]
-          state[f'{place}.{theirs}'] = torch.tensor(values)
-      self.states.append(state)
-    self.model = self._net()
-    self._check(arrays['margins'])
-
-  def _net(self):
-    parts = []
-    for name, values in self.states[0].items():
-      if name.endswith('weight'):
-        parts += [nn.Linear(values.shape[1], values.shape[0]), nn.ReLU()]
-    return nn.Sequential(*parts[:-1]).eval()
-
-  def _check(self, margins):
-    """The models say here what they said there."""
-    self.model.load_state_dict(self.states[0])
-    with torch.no_grad():
-      found = log_odds(self.model(self.tests.tensors[0]), self.tests.tensors[1])
-    np.testing.assert_allclose(found.numpy(), margins[0], atol=1e-3)
-
-  def loader(self, dataset):
-    """All of it in one batch, in order."""
-    return data_lib.DataLoader(dataset, batch_size=len(dataset))
-
-  def subset(self, row):
-    """The examples that a model was trained on."""
-    rows = np.flatnonzero(self.masks[row])
-    return data_lib.TensorDataset(self.inputs[rows], self.labels[rows])
-
-  def write(self, method, candidates, seconds, num_read):
-    """Scores by name, with the options that made them."""
-    per_model = len(self.train) + len(self.tests)
-    path = os.path.join(self.folder, f'peer_{method}')
-    arrays = {f'c{i}': values for i, (_, values) in enumerate(candidates)}
-    np.savez(f'{path}.npz', **arrays)
-    versions = {
-        name: importlib.metadata.version(name)
-        for name in ('torch', method.split('_')[0])
-        if _has(name)
-    }
-    about = {
-        'method': method,
-        'budget': self.about['budget'],
-        'num_read': num_read,
-        'cpu_seconds': seconds / max(len(candidates), 1),
-        'gradients': per_model * num_read,
-        'candidates': {f'c{i}': o for i, (o, _) in enumerate(candidates)},
-        'versions': versions,
-    }
-    with open(f'{path}.json', 'w', encoding='utf-8') as file:
-      json.dump(about, file, indent=1)
-    print(method, len(candidates), 'candidates,', round(seconds, 1), 'CPU s')
+_SECONDS = 120.0  # CPU seconds of one peer, all of its candidates.
+_OF_TRAK = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
+_OF_HESSIAN = (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
+_OF_FISHER = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+_DEFAULT = (
+    'dattri_trak',
+    'dattri_trak_2048',
+    'traker',
+    'dattri_influence_ekfac',
+    'dattri_influence_explicit',
+    'dattri_influence_cg',
+    'dattri_tracin',
+)
+_MODULES = {'dattri': 'dattri.algorithm', 'traker': 'trak'}
 
 
-def _has(name):
-  try:
-    importlib.metadata.version(name)
-  except importlib.metadata.PackageNotFoundError:
-    return False
-  return True
-
-
-def log_odds(logits, labels):
-  """The soft margin: log odds of the right class."""
-  own = torch.gather(logits, -1, labels[..., None])[..., 0]
-  mask = torch.arange(logits.shape[-1]) == labels[..., None]
-  return own - torch.logsumexp(logits.masked_fill(mask, -torch.inf), -1)
-
-
-def influence(work):
-  """Dattri's influence functions."""
-  from dattri import algorithm  # pyrefly: ignore
+def _task(model, state, loss, target, per_example=False):
   from dattri import task as task_lib  # pyrefly: ignore
 
-  def loss(params, batch):
-    inputs, labels = batch
-    logits = torch.func.functional_call(work.model, params, inputs)
-    return functional.cross_entropy(logits, labels)
-
-  def target(params, batch):
-    inputs, labels = batch
-    logits = torch.func.functional_call(work.model, params, inputs)
-    return -log_odds(logits, labels).sum()
-
-  num_parameters = sum(p.numel() for p in work.model.parameters())
-  explicit = num_parameters <= _MOST_EXPLICIT
-  # By conjugate gradients each target of each model takes its own products.
-  states = work.states if explicit else work.states[:_MODELS_BY_CG]
-  found, start = [], time.process_time()
-  tests = work.loader(work.tests)
-  for own, regularization in itertools.product((True, False), _REGULARIZATIONS):
-    if not explicit and not own and regularization != _OF_ALL_BY_CG:
-      continue
-    total = torch.zeros(())
-    for row, state in enumerate(states):
-      task = task_lib.AttributionTask(
-          loss, work.model, state, target_func=target
-      )
-      options = {'regularization': regularization}
-      if explicit:
-        attributor = algorithm.IFAttributorExplicit(task, **options)
-      else:
-        attributor = algorithm.IFAttributorCG(task, max_iter=10, **options)
-      attributor.cache(work.loader(work.subset(row) if own else work.train))
-      total = total + attributor.attribute(work.loader(work.train), tests)
-    values = (total / len(states)).detach().numpy()
-    options = {'own_subset': own, 'solver': 'explicit' if explicit else 'cg'}
-    if np.isfinite(values).all():
-      found.append(({**options, 'regularization': regularization}, values))
-  seconds = time.process_time() - start
-  work.write('dattri_influence', found, seconds, len(states))
+  functions = [functools.partial(one, model) for one in (loss, target)]
+  if per_example:
+    functions = [models.of_one(one) for one in functions]
+  return task_lib.AttributionTask(
+      _named(functions[0]), model, state, target_func=_named(functions[1])
+  )
 
 
-def trak(work):
-  """Dattri's TRAK."""
-  from dattri import algorithm  # pyrefly: ignore
-  from dattri import task as task_lib  # pyrefly: ignore
+def _named(function):
+  """Dattri looks at the names of arguments."""
 
-  def margin(params, batch):
-    inputs, labels = batch
-    logits = torch.func.functional_call(work.model, params, inputs[None])
-    return log_odds(logits, labels[None])[0]
+  def named(params, batch):
+    return function(params, batch)
 
-  def chance(params, batch):
-    return torch.sigmoid(margin(params, batch))
+  return named
 
-  found, start = [], time.process_time()
-  for regularization in _OF_TRAK:
-    task = task_lib.AttributionTask(margin, work.model, work.states)
-    attributor = algorithm.TRAKAttributor(
-        task,
-        correct_probability_func=chance,
-        projector_kwargs={'proj_dim': _DIMENSIONS, 'device': 'cpu'},
-        regularization=regularization,
+
+def _attribute(work, attributor):
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    found = attributor.attribute(
+        models.loader(work.train), models.loader(work.tests)
     )
-    with torch.no_grad():
-      attributor.cache(data_lib.DataLoader(work.train, 256))
-      values = attributor.attribute(work.loader(work.tests)).numpy()
-    options = {'regularization': regularization, 'proj_dim': _DIMENSIONS}
-    if np.isfinite(values).all():
-      found.append((options, values))
-  seconds = time.process_time() - start
-  work.write('dattri_trak', found, seconds, len(work.states))
+  return found.detach().numpy(), np.ones(())
 
 
-def traker(work):
-  """The original TRAK package, where it is installed."""
-  from trak import TRAKer  # pyrefly: ignore
+def _influence(
+    name: str, values: Sequence[float], **options: Any
+) -> attributor_sweep.Peer:
+  """Influence with the Hessian solved by one of dattri's solvers.
 
-  found, start = [], time.process_time()
-  for regularization in (0.0, *_OF_TRAK):
+  Where dattri writes the Hessian out, it does so for the first regularization
+  and the others find that one.
+  """
+
+  def prepare(work, row, shared):
+    task = _task(work.model, work.states[row], models.loss, models.target)
+    return task, work.subset(row, shared['own_subset']), {}
+
+  def score(work, state, chosen):
+    from dattri import algorithm  # pyrefly: ignore
+    from dattri.func import hessian  # pyrefly: ignore
+
+    task, examples, found = state
+    attributor = getattr(algorithm, name)(task, **chosen, **options)
+    attributor.cache(examples)
+    remember = _remembering(hessian.hessian, found)
+    with mock.patch.object(hessian, 'hessian', remember):
+      return _attribute(work, attributor)
+
+  return attributor_sweep.Peer(
+      'dattri',
+      [{'own_subset': True}, {'own_subset': False}],
+      [{'regularization': value} for value in values],
+      prepare,
+      score,
+  )
+
+
+def _remembering(make, found):
+  """Functions of `make`, whose n-th gives what was first found by the n-th."""
+  places = itertools.count()
+
+  def remember(*args, **kwargs):
+    place = next(places)
+
+    def one(*data, **options):
+      if place not in found:
+        found[place] = make(*args, **kwargs)(*data, **options)
+      return found[place]
+
+    return one
+
+  return remember
+
+
+class Padded(nn.Module):
+  """The same network with each bias as the weight of a constant input.
+
+  Dattri's EK-FAC mixes up the weights and biases of `nn.Linear` (0.3.0 puts the
+  biases behind all weights of a layer and reads them back as a column), so it
+  gets layers that have none.
+  """
+
+  def __init__(self, state: Mapping[str, torch.Tensor]):
+    super().__init__()
+    layers = []
+    for weight in self.states([state])[0].values():
+      layers.append(nn.Linear(weight.shape[1], weight.shape[0], bias=False))
+    self.layers = nn.ModuleList(layers)
+
+  def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    """Logits."""
+    for number, layer in enumerate(self.layers):
+      inputs = torch.relu(inputs) if number else inputs
+      ones = torch.ones(*inputs.shape[:-1], 1)
+      inputs = layer(torch.cat([inputs, ones], dim=-1))
+    return inputs
+
+  @staticmethod
+  def states(given: Sequence[Mapping[str, torch.Tensor]]):
+    """Its parameters, from those with biases."""
+    result = []
+    for state in given:
+      pairs = list(zip(list(state.values())[::2], list(state.values())[1::2]))
+      result.append(
+          {
+              f'layers.{i}.weight': torch.cat([weight, bias[:, None]], dim=1)
+              for i, (weight, bias) in enumerate(pairs)
+          }
+      )
+    return result
+
+
+def _ekfac() -> attributor_sweep.Peer:
+  """Influence with Kronecker factors of the Fisher matrix of the loss."""
+
+  def prepare(work, row, shared):
+    from dattri import algorithm  # pyrefly: ignore
+
+    model = Padded(work.states[row])
+    state = Padded.states([work.states[row]])[0]
+    # The matrix is that of the function which is the target when it is cached.
+    attributor = algorithm.IFAttributorEKFAC(
+        _task(model, state, models.loss, models.loss), damping=1.0
+    )
+    attributor.cache(work.subset(row, shared['own_subset']))
+    attributor.task = _task(model, state, models.loss, models.target)
+    return attributor
+
+  def score(work, attributor, options):
+    attributor.damping = options['damping']
+    return _attribute(work, attributor)
+
+  return attributor_sweep.Peer(
+      'dattri',
+      [{'own_subset': True}, {'own_subset': False}],
+      [{'damping': value} for value in _OF_FISHER],
+      prepare,
+      score,
+  )
+
+
+def _trak(**projector: Any) -> attributor_sweep.Peer:
+  """TRAK, whose matrix is that of all examples.
+
+  Dattri projects anew for each regularization; here it does so for the first,
+  and the others find what that found.
+  """
+
+  def prepare(work, row, shared):
+    del shared
+    inputs, labels = work.train.tensors
+    margins = models.margins(work.model, work.states[row], inputs, labels)
+    return row, torch.sigmoid(-margins).numpy()[:, None], {}
+
+  def score(work, state, options):
+    from dattri.algorithm import trak  # pyrefly: ignore
+
+    row, missing, projected = state
+    margin = _negative(models.target)
+    attributor = trak.TRAKAttributor(
+        _task(work.model, work.states[row], margin, margin, per_example=True),
+        # The factor q = 1 - p is averaged over models by itself, as in TRAK.
+        correct_probability_func=lambda params, batch: torch.zeros(()),
+        projector_kwargs={'proj_seed': row, 'device': 'cpu', **projector},
+        regularization=options['regularization'],
+    )
+    remember = _remembering(trak.random_project, projected)
+    with torch.no_grad(), mock.patch.object(trak, 'random_project', remember):
+      attributor.cache(models.loader(work.train))
+      return attributor.attribute(models.loader(work.tests)).numpy(), missing
+
+  options = [{'regularization': value, **projector} for value in _OF_TRAK]
+  return attributor_sweep.Peer('dattri', [{}], options, prepare, score)
+
+
+def _negative(function):
+  return lambda model, params, batch: -function(model, params, batch)
+
+
+def _tracin() -> attributor_sweep.Peer:
+  """Products of gradients of the loss, at the end of training."""
+
+  def prepare(work, row, shared):
+    del shared
+    return _task(
+        work.model,
+        work.states[row],
+        models.loss,
+        models.target,
+        per_example=True,
+    )
+
+  def score(work, task, options):
+    from dattri import algorithm  # pyrefly: ignore
+
+    return _attribute(
+        work,
+        algorithm.TracInAttributor(
+            task,
+            weight_list=torch.ones(1),
+            projector_kwargs={'proj_type': 'identity', 'device': 'cpu'},
+            **options,
+        ),
+    )
+
+  options = [{'normalized_grad': which} for which in (False, True)]
+  return attributor_sweep.Peer('dattri', [{}], options, prepare, score)
+
+
+def _traker(dimensions: int) -> attributor_sweep.Peer:
+  """TRAK by the original package, one model at a time.
+
+  Its projections are longer than dattri's by the root of their dimensions, so
+  that the same regularizations are greater by the dimensions.
+  """
+
+  def prepare(work, row, shared):
+    from trak import TRAKer  # pyrefly: ignore
+
+    del shared
     with tempfile.TemporaryDirectory() as folder:
       kept = TRAKer(
           model=work.model,
@@ -219,46 +311,87 @@ def traker(work):
           train_set_size=len(work.train),
           save_dir=folder,
           device='cpu',
-          proj_dim=_DIMENSIONS,
+          proj_dim=dimensions,
           use_half_precision=False,
-          lambda_reg=regularization,
+          logging_level='CRITICAL',  # That there is no GPU.
       )
-      for number, state in enumerate(work.states):
-        kept.load_checkpoint(state, model_id=number)
-        for batch in data_lib.DataLoader(work.train, 250):
-          kept.featurize(batch=batch, num_samples=len(batch[0]))
-      kept.finalize_features()
-      for number, state in enumerate(work.states):
-        kept.start_scoring_checkpoint(
-            exp_name='jdm',
-            checkpoint=state,
-            model_id=number,
-            num_targets=len(work.tests),
-        )
-        for batch in work.loader(work.tests):
-          kept.score(batch=batch, num_samples=len(batch[0]))
-      values = np.array(kept.finalize_scores(exp_name='jdm'), np.float32)
-    options = {'lambda_reg': regularization, 'proj_dim': _DIMENSIONS}
-    if np.isfinite(values).all():
-      found.append((options, values))
-  seconds = time.process_time() - start
-  work.write('traker', found, seconds, len(work.states))
+      _featurize(work, kept, row)
+      store = kept.saver.current_store
+      names = ('grads', 'jdm_grads', 'out_to_loss')
+      return kept.score_computer, [torch.tensor(store[name]) for name in names]
+
+  def score(work, state, options):
+    # What `finalize_features` and `finalize_scores` do with one model.
+    computer, (grads, target_grads, missing) = state
+    computer.lambda_reg = options['lambda_reg']
+    features = computer.get_x_xtx_inv(grads, computer.get_xtx(grads))
+    values = torch.zeros(len(work.train), len(work.tests))
+    computer.get_scores(features, target_grads, accumulator=values)
+    return values.numpy(), missing.numpy()
+
+  options = [
+      {'lambda_reg': value * dimensions, 'proj_dim': dimensions}
+      for value in (0, *_OF_TRAK)
+  ]
+  return attributor_sweep.Peer('traker', [{}], options, prepare, score)
 
 
-def main():
+def _featurize(work, kept, row) -> None:
+  """Gradients of the examples and the targets, in the package's store."""
+  state = work.states[row]
+  kept.load_checkpoint(state, model_id=row)
+  for batch in models.loader(work.train):
+    kept.featurize(batch=batch, num_samples=len(batch[0]))
+  kept.saver.model_ids[row]['is_finalized'] = 1  # See `score`.
+  kept.start_scoring_checkpoint(
+      exp_name='jdm',
+      checkpoint=state,
+      model_id=row,
+      num_targets=len(work.tests),
+  )
+  for batch in models.loader(work.tests):
+    kept.score(batch=batch, num_samples=len(batch[0]))
+  kept.saver.load_current_store(row)
+  kept.saver.load_current_store(row, 'jdm', len(work.tests))
+
+
+PEERS: dict[str, attributor_sweep.Peer] = {
+    'dattri_trak': _trak(proj_type='normal', proj_dim=512),
+    'traker': _traker(512),
+    'dattri_influence_ekfac': _ekfac(),
+    'dattri_tracin': _tracin(),
+    'dattri_trak_2048': _trak(proj_type='normal', proj_dim=2048),
+    'traker_2048': _traker(2048),
+    'dattri_trak_full': _trak(proj_type='identity'),
+    'dattri_influence_cg': _influence('IFAttributorCG', _OF_HESSIAN),
+    'dattri_influence_explicit': _influence(
+        'IFAttributorExplicit', _OF_HESSIAN
+    ),
+    'dattri_influence_arnoldi': _influence(
+        'IFAttributorArnoldi', _OF_HESSIAN, proj_dim=20
+    ),
+}
+
+
+def main() -> None:
   """Runs the peers that are installed."""
-  warnings.filterwarnings('ignore')
+  parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
+  parser.add_argument('folder', help='Of a pool; it has peers.npz.')
+  parser.add_argument('--seconds', type=float, default=_SECONDS)
+  parser.add_argument('--peers', default=','.join(_DEFAULT), help='Which.')
+  options = parser.parse_args()
+  names = options.peers.split(',')
+  unknown = sorted(set(names) - set(PEERS))
+  if unknown:
+    parser.error(f'--peers are of {list(PEERS)}, got {unknown}')
   torch.set_num_threads(1)
-  work = Work(sys.argv[1])
-  for package, peer in (
-      ('dattri', trak),
-      ('dattri', influence),
-      ('traker', traker),
-  ):
-    if _has(package):
-      peer(work)
+  work = models.Work(options.folder)
+  for name in names:
+    if attributor_sweep.version(name.split('_')[0]):
+      importlib.import_module(_MODULES[PEERS[name].package])  # Not timed.
+      attributor_sweep.sweep(work, name, PEERS[name], options.seconds)
     else:
-      print(f'{package} is not installed')
+      print(f'{name} is not installed')
 
 
 if __name__ == '__main__':
