@@ -6,7 +6,7 @@ centred products with the outcomes, variances and means: `Statistics`.
 """
 
 import dataclasses
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -251,3 +251,18 @@ def of(statistics: Statistics) -> Centred:
       outcome_mean=statistics.mean_outcome(),
       num_models=statistics.num_models,
   )
+
+
+def centre(rows: Any, kept: Any, count: Any) -> Any:
+  """Centres each target's row over the models that it keeps.
+
+  Args:
+    rows: `[num_targets, num_models]`, NumPy or JAX, like the next two.
+    kept: `[num_targets, num_models]`, 1 for the models of a target.
+    count: `[num_targets]`, their number.
+
+  Returns:
+    Rows minus their mean over kept models; 0 elsewhere.
+  """
+  rows = rows * kept
+  return rows - kept * (rows.sum(axis=1) / count)[:, None]

@@ -4,7 +4,8 @@ An update costs two products with the masks, 4 m n flops a target, against
 2 n^2 on the Gram matrix: the better route for m < n / 2. It is also the route
 for targets that leave models out, each its own (a target that is a training
 example is fitted to the models that did not train on it): every target would
-need its own Gram matrix, and has its own residuals anyway.
+need its own Gram matrix, and has its own residuals anyway. That of all models
+leads these targets' sweeps where it is near: `preconditioned`.
 
 Masks stay 0/1 in every product. Residuals sum to zero over the models of a
 target, so their products with raw and with centred masks are the same.
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdm.solvers import centred
 from jdm.solvers import certificate
 from jdm.solvers import homotopy
 from jdm.solvers import moments as moments_lib
@@ -25,18 +27,13 @@ from jdm.solvers import options as options_lib
 from jdm.solvers import penalties
 from jdm.solvers import plans
 from jdm.solvers import precision
+from jdm.solvers import preconditioned
 from jdm.solvers import proximal
 from jdm.solvers import stages
 from jdm.solvers import tiles
 
 _NUM_SWEEPS = 3  # For each product with all masks that certifies.
 _TILE = 128  # Targets at once, to summarize and certify.
-
-
-def centre(rows: Any, kept: Any, count: Any) -> Any:
-  """Rows [tile, num_models] minus their mean over kept models; 0 elsewhere."""
-  rows = rows * kept
-  return rows - kept * (rows.sum(axis=1) / count)[:, None]
 
 
 def _block_gram(columns: jax.Array) -> jax.Array:
@@ -48,7 +45,7 @@ def _block_gram(columns: jax.Array) -> jax.Array:
 
 def masks_sweep(
     columns: jax.Array,
-    rows: tuple[jax.Array, jax.Array],
+    rows: tuple[jax.Array, jax.Array, jax.Array],
     point: tuple[jax.Array, jax.Array, jax.Array],
     penalty: penalties.Penalty,
     rate: jax.Array,
@@ -62,8 +59,8 @@ def masks_sweep(
 
   Args:
     columns: `[num_train, num_models]`, masks in the dtype of the products.
-    rows: kept `[num_targets, num_models]`, 1 for the models of a target, and
-      their count `[num_targets]`.
+    rows: kept `[num_targets, num_models]`, 1 for the models of a target, their
+      count `[num_targets]`, and the target's own column, which is not needed.
     point: weights, correlations (each `[num_targets, num_train]`) and
       residuals `[num_targets, num_models]`, float64.
     penalty: of the targets.
@@ -74,7 +71,7 @@ def masks_sweep(
     The new point.
   """
   num_train, narrow = len(columns), columns.dtype
-  kept, count = rows
+  kept, count, _ = rows
   moving = penalty.moving(point[1], point[0])
   order, num_blocks = proximal.active_first(jnp.any(moving, axis=0), block)
   penalty, rate = penalty.astype(narrow), rate.astype(narrow)
@@ -98,7 +95,9 @@ def masks_sweep(
         proximal.step_size(own) * rate,
     ).astype(old.dtype)
     change = (new - old).astype(narrow)
-    residual -= centre((change @ some).astype(residual.dtype), kept, count)
+    residual -= centred.centre(
+        (change @ some).astype(residual.dtype), kept, count
+    )
     weights = weights.at[:, ids].set(
         new, mode='promise_in_bounds', unique_indices=True
     )
@@ -108,19 +107,24 @@ def masks_sweep(
   weights, residual = jax.lax.fori_loop(
       0, _NUM_SWEEPS * num_blocks, solve, carry
   )
-  residual = centre(residual, kept, count)  # Rounding adds up to a drift.
+  # Rounding adds up to a drift.
+  residual = centred.centre(residual, kept, count)
   correlation = correlate(residual, columns).astype(weights.dtype)
   return weights, correlation, residual
 
 
 @functools.partial(jax.jit, static_argnames=('max_epochs', 'block'))
 def _advance(
-    columns, problem, state, tol, limit, curvature, *, max_epochs, block
+    shared, problem, state, tol, limit, curvature, *, max_epochs, block
 ):
   """Follows the paths of a tile; see `homotopy.follow`."""
+  columns, gram = shared
 
   def sweep(point, penalty, rate):
-    return masks_sweep(columns, problem.rows, point, penalty, rate, block=block)
+    rest = problem.rows, point, penalty, rate
+    if gram is None:
+      return masks_sweep(columns, *rest, block=block)
+    return preconditioned.sweep(columns, gram, *rest, block=block)
 
   return homotopy.follow(
       sweep,
@@ -138,7 +142,7 @@ def _advance(
 @jax.jit
 def _residuals(columns, outcomes, weights, kept, count):
   """Residuals [tile, num_models] of weights [tile, num_train]."""
-  return centre(outcomes - weights @ columns, kept, count)
+  return centred.centre(outcomes - weights @ columns, kept, count)
 
 
 @jax.jit
@@ -181,6 +185,12 @@ class _Rows:
   masks: np.ndarray  # bool [num_models, num_train]
   outcomes: np.ndarray  # [num_models, num_targets]
   own_ids: np.ndarray | None
+
+  def own(self, targets: np.ndarray) -> np.ndarray:
+    """Own columns of some targets, -1 for none."""
+    if self.own_ids is None:
+      return np.full(len(targets), -1)
+    return self.own_ids[targets]
 
   def load(self, targets: np.ndarray):
     """Centred outcomes, kept and count of some targets; float64."""
@@ -248,16 +258,20 @@ class _Rows:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _MasksRoute(tiles.OneDevice):
-  """Sweeps on the masks."""
+  """Sweeps on the masks, led by the Gram matrix of all models or not."""
 
   rows: _Rows
+  by_gram: bool
   scale: np.ndarray
   start: np.ndarray | None  # [num_targets, num_train]
   narrow: str
   block: int
 
   def place(self):
-    return jnp.asarray(self.rows.masks.T, self.narrow)
+    columns = jnp.asarray(self.rows.masks.T, self.narrow)
+    if not self.by_gram:
+      return columns, None
+    return columns, preconditioned.gram(columns, self.block)
 
   def load(self, shared, targets, tile):
     every = np.arange(len(targets))
@@ -268,13 +282,14 @@ class _MasksRoute(tiles.OneDevice):
     # Empty rows of the tile count one model, not to divide by zero.
     padded = tiles.pad_rows(count, every, tile)
     count = jnp.asarray(np.maximum(padded, 1))
-    residual, columns = outcomes, shared.astype(jnp.float64)
+    own = jnp.asarray(tiles.pad_rows(self.rows.own(targets), every, tile))
+    residual, columns = outcomes, shared[0].astype(jnp.float64)
     weights = jnp.zeros((tile, len(columns)))
     if self.start is not None:
       weights = jnp.asarray(tiles.pad_rows(self.start, targets, tile))
       residual = _residuals(columns, outcomes, weights, kept, count)
     correlation = residual @ columns.T / count[:, None]
-    return (kept, count), (weights, correlation, residual)
+    return (kept, count, own), (weights, correlation, residual)
 
   def advance(self, shared, *args, **options):
     return _advance(shared, *args, block=self.block, **options)
@@ -357,10 +372,15 @@ def lasso_path(
   device = settings.local_devices()[0]
   rows = _Rows(masks=masks, outcomes=outcomes, own_ids=own_ids)
   summary = rows.summary(device)
+  by_gram = own_ids is not None and preconditioned.applies(
+      kept_models(masks, own_ids, np.arange(len(own_ids))).sum(axis=1),
+      *masks.shape,
+  )
 
   def make_route(start, scale, narrow):
     return _MasksRoute(
         rows=rows,
+        by_gram=by_gram,
         scale=scale,
         start=start,
         narrow=narrow,

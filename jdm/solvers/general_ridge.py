@@ -24,6 +24,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from jdm.solvers import centred
 from jdm.solvers import direct
 
 _MAX_STEPS = 500
@@ -80,7 +81,7 @@ def apply(design: Design, weights: jax.Array) -> jax.Array:
     return product
   if design.rows is not None:
     kept, count = design.rows
-    product = direct.centre(product, kept, count)
+    product = centred.centre(product, kept, count)
     # The matrix is scaled for the mean over all models.
     product *= (product.shape[1] / count)[:, None]
   return _product(product, design.matrix.T)
@@ -223,9 +224,9 @@ def path(
   shared = placed, masks, mean_mask
   priors = prior_mean, prior_variance
   if own_ids is None:
-    centred = (outcomes - outcomes.mean(axis=0)[None]).astype(np.float32)
-    variance = np.mean(centred.astype(np.float64) ** 2, axis=0)
-    parts = [_part(*shared, centred, variance, *priors, s) for s in slices]
+    rows = (outcomes - outcomes.mean(axis=0)[None]).astype(np.float32)
+    variance = np.mean(rows.astype(np.float64) ** 2, axis=0)
+    parts = [_part(*shared, rows, variance, *priors, s) for s in slices]
   else:
     parts = [_own_part(*shared, outcomes, own_ids, *priors, s) for s in slices]
   for lam in lams:
@@ -237,12 +238,12 @@ def path(
     yield Solution(*map(np.concatenate, zip(*found)))
 
 
-def _part(placed, masks, mean_mask, centred, variance, mean, prior, part):
+def _part(placed, masks, mean_mask, outcomes, variance, mean, prior, part):
   """Some targets that all models count for, from centred outcomes."""
   mean = jnp.asarray(mean[:, part].T, 'float32')
   scales = jnp.asarray(np.sqrt(prior[:, part]).T, 'float32')
-  cross = masks.T.astype(np.float32) @ centred[:, part] / len(masks)
-  cross -= mean_mask[:, None] * centred[:, part].mean(axis=0)[None]
+  cross = masks.T.astype(np.float32) @ outcomes[:, part] / len(masks)
+  cross -= mean_mask[:, None] * outcomes[:, part].mean(axis=0)[None]
   right = scales * (jnp.asarray(cross.T, 'float32') - apply(placed, mean))
   start = jnp.zeros_like(right)
   return _Part(placed, mean, scales, right, start, variance[part])
@@ -256,7 +257,7 @@ def _own_part(placed, masks, mean_mask, outcomes, own_ids, mean, prior, part):
   rows = outcomes[:, part].T.astype(np.float64)
   # From the first kept outcome on: a constant comes out as exactly 0.
   rows = rows - rows[np.arange(len(rows)), kept.argmax(axis=1)][:, None]
-  rows = direct.centre(rows, kept, count)
+  rows = centred.centre(rows, kept, count)
   rows_of_targets = (
       jnp.asarray(kept, 'float32'),
       jnp.asarray(count, 'float32'),
@@ -268,8 +269,7 @@ def _own_part(placed, masks, mean_mask, outcomes, own_ids, mean, prior, part):
   places = np.flatnonzero(own >= 0), own[own >= 0]
   means[places] = scales[places] = 0
   means, scales = jnp.asarray(means), jnp.asarray(scales)
-  centred = rows.astype(np.float32)
-  cross = centred @ (masks - mean_mask[None]).astype(np.float32)
+  cross = rows.astype(np.float32) @ (masks - mean_mask[None]).astype(np.float32)
   cross = jnp.asarray(cross / count[:, None], 'float32')
   right = scales * (cross - apply(placed, means))
   variance = np.sum(rows**2, axis=1) / count

@@ -1,9 +1,12 @@
+from unittest import mock
+
 from absl.testing import absltest
 from absl.testing import parameterized
 import numpy as np
 
 from jdm.solvers import direct
 from jdm.solvers import path as path_lib
+from jdm.solvers import preconditioned
 from tests import planted
 from tests.solvers import oracle
 
@@ -31,8 +34,11 @@ class DirectTest(parameterized.TestCase):
       # The definition subtracts numbers near 1: 1e-14 is its rounding.
       np.testing.assert_allclose(path.gap[k, j], gap, rtol=1e-4, atol=1e-13)
 
-  @parameterized.parameters(0.2, 0.5, 0.8)
-  def test_own_ids_match_scikit_learn_on_the_other_models(self, alpha):
+  @parameterized.product(alpha=(0.2, 0.5, 0.8), by_gram=(False, True))
+  def test_own_ids_match_scikit_learn_on_the_other_models(self, alpha, by_gram):
+    self.enter_context(
+        mock.patch.object(preconditioned, 'applies', return_value=by_gram)
+    )
     problem = planted.sparse_linear(1, 40, 200, 6, alpha)
     own_ids = np.array([3, -1, 0, 39, 7, 7])
     val_masks = planted.sparse_linear(2, 40, 60, 6, alpha)
@@ -65,6 +71,16 @@ class DirectTest(parameterized.TestCase):
       np.testing.assert_allclose(path.gap[j], gap, rtol=1e-3, atol=1e-13)
       if own >= 0:
         self.assertEqual(path.weights[own, j], 0)
+
+  def test_the_gram_matrix_of_all_models_leads_where_it_is_near(self):
+    for counts, num_models, num_train, expected in (
+        ([500, 460], 1000, 900, True),
+        ([500, 440], 1000, 600, False),  # Fewer than .45 of the models.
+        ([500, 460], 1000, 1000, False),  # Fewer than half the examples.
+        ([500, 460], 1000, 20_000, False),
+    ):
+      found = preconditioned.applies(np.array(counts), num_models, num_train)
+      self.assertEqual(found, expected)
 
   def test_constant_where_it_counts(self):
     problem = planted.sparse_linear(3, 20, 80, 2)
