@@ -39,6 +39,7 @@ PROBLEMS = {
     'n1800_m9000': Spec(num_train=1800, num_models=9000, num_targets=1000),
     'n1800_m3600': Spec(num_train=1800, num_models=3600, num_targets=1000),
     'n1800_m1800': Spec(num_train=1800, num_models=1800, num_targets=1000),
+    'n1800_m900': Spec(num_train=1800, num_models=900, num_targets=1000),
     'n5000_m10000': Spec(num_train=5000, num_models=10_000, num_targets=1000),
     'n1800_m9000_deep': Spec(
         num_train=1800, num_models=9000, num_targets=100, min_ratio=1e-3
