@@ -17,6 +17,7 @@ from jdm.attributors import influence
 from jdm.attributors import metagradient
 from jdm.attributors import trained as trained_lib
 from jdm.outcomes import soft_margin
+from jdm.reports import attributor_plots
 from jdm.reports import canvas
 from jdm.reports import tables
 from jdm.training import sgd
@@ -102,6 +103,9 @@ def run(
   path = os.path.join(workdir, 'metagradient_study')
   binary.write_json(f'{path}.json', {'rows': rows})
   canvas.write(f'{path}.md', (tables.markdown(rows) + '\n').encode())
+  for name in names:
+    own = [row for row in rows if row['setting'] == name]
+    canvas.save(attributor_plots.removals(own), f'{path}_{name}.png')
   return rows
 
 

@@ -115,21 +115,23 @@ def _halves(
   """Weights fitted to either half of the models, at the penalties chosen."""
   if not _HALVES.value:
     return None
-  if fitted.regressor != 'lasso':
+  if fitted.regressor not in regressors.SPARSE:
     limits.append(
-        'What two halves of the models have in common is measured for LASSO'
-        ' datamodels only.'
+        'What two halves of the models have in common is measured for'
+        f' {" and ".join(regressors.SPARSE)} datamodels only.'
     )
     return None
   masks = job.masks()
   outcomes = job.outcomes(fitted.outcome.removesuffix('_train'), targets)
   options: dict[str, Any] = {}
+  if len(fitted.l1_ratio):  # Each target keeps its own.
+    options |= {'start': fitted, 'outcome': fitted.outcome}
   if targets == 'train':
     options['own_ids'] = np.arange(fitted.num_train)
   # A target without a penalty was constant: any one keeps its weights at 0.
   lam = np.where(np.asarray(fitted.lam) > 0, fitted.lam, 1.0)
   first, second = (
-      regressors.get('lasso')(
+      regressors.get(fitted.regressor)(
           masks[half::2], outcomes[half::2], lam=lam, tol=_TOL, **options
       ).weights
       for half in (0, 1)

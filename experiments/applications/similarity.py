@@ -6,6 +6,7 @@ from absl import flags
 import numpy as np
 
 from experiments.applications import job as job_lib
+from jdm import regressors
 from jdm.applications import similarity as similarity_lib
 from jdm.reports import examples
 from jdm.reports import similarity_plots
@@ -94,10 +95,11 @@ def _frequency(
     job: job_lib.Job, fitted: Any, shown: np.ndarray, limits: list[str]
 ) -> np.ndarray | None:
   """How often the weights of some targets are selected; NaN for the others."""
-  if fitted.regressor != 'lasso':
+  if fitted.regressor not in regressors.SPARSE:
     limits.append(
-        'How often a weight is selected is told of LASSO datamodels only: others'
-        ' make no zeros.'
+        'How often a weight is selected is told of'
+        f' {" and ".join(regressors.SPARSE)} datamodels only: others make no'
+        ' zeros.'
     )
     return None
   drawn = job.uncertainty(fitted, limits, target_ids=shown)
@@ -107,8 +109,8 @@ def _frequency(
   frequency[:, shown] = drawn.selected
   limits.append(
       'Percentages under training examples: the share of'
-      f' {drawn.num_bootstrap} resamples of the models in which the LASSO keeps'
-      ' the weight; it errs upwards.'
+      f' {drawn.num_bootstrap} resamples of the models in which the'
+      f' {fitted.regressor} keeps the weight; it errs upwards.'
   )
   return frequency
 

@@ -74,6 +74,82 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> 'figure_lib.Figure':
   return figure
 
 
+def removals(rows: Sequence[Mapping[str, Any]]) -> 'figure_lib.Figure':
+  """Draws LDS against the share of examples removed, of one training.
+
+  A panel an activation. Full lines predict the training that was attributed,
+  dashed ones a training of another initialization and order, whose ceiling, the
+  agreement of both trainings, is grey; the dotted line is what scores at random
+  have. Bars are 95 % intervals over removals; of several seeds, means.
+
+  Args:
+    rows: of one setting, as `metagradient_study` writes them.
+
+  Raises:
+    ValueError: if there is no row.
+  """
+  if not rows:
+    raise ValueError('`removals` expects at least one row, got none.')
+  activations = list(dict.fromkeys(row['activation'] for row in rows))
+  figure = canvas.blank(canvas.WIDTH * len(activations), 4.0)
+  panels = figure.subplots(1, len(activations), sharey=True, squeeze=False)[0]
+  for axes, activation in zip(panels, activations):
+    _draw_removals(axes, [r for r in rows if r['activation'] == activation])
+    axes.set_title(f'activation {activation}', fontsize=10)
+  panels[0].set_ylabel('LDS (dotted: random scores)')
+  panels[-1].legend(
+      loc='center left', bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8
+  )
+  return figure
+
+
+def _draw_removals(axes, rows) -> None:
+  """One panel of `removals`."""
+  shares = sorted({row['removed'] for row in rows})
+
+  def mean(name, **where):
+    kept = [
+        [r[name] for r in rows if {**r, **where, 'removed': share} == r]
+        for share in shares
+    ]
+    return np.array([np.mean(values, axis=0) for values in kept])
+
+  methods = list(dict.fromkeys(row['method'] for row in rows))
+  for colour, marker, method in zip(_COLOURS, _MARKERS, methods):
+    for name, line, words in (
+        ('lds', '-', 'this training'),
+        ('lds_of_another_seed', '--', 'another seed'),
+    ):
+      values = mean(name, method=method)
+      ends = mean(f'{name}_interval', method=method)
+      axes.errorbar(
+          shares,
+          values,
+          yerr=np.abs(ends.T - values),
+          color=colour,
+          marker=marker,
+          linestyle=line,
+          markersize=5,
+          linewidth=1.2,
+          label=f'{method}, {words}',
+      )
+  agreement = mean('agreement_of_both_seeds', method=methods[0])
+  axes.plot(
+      shares,
+      agreement,
+      color=canvas.GREY,
+      linestyle='-.',
+      label='agreement of both trainings',
+  )
+  axes.axhline(0, color=canvas.GREY, linestyle=':', linewidth=0.9)
+  axes.set_xscale('log')
+  axes.set_xticks(shares, [f'{share:.0%}' for share in shares])
+  axes.minorticks_off()
+  axes.set_xlabel('training examples removed')
+  axes.spines[['top', 'right']].set_visible(False)
+  axes.grid(color=canvas.GRID)
+
+
 def _scale(axes, places: Sequence[float]) -> None:
   """A logarithmic axis around all places, from 0 on where one is at 0."""
   high = 1.4 * max(places)

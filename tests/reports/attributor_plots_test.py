@@ -39,5 +39,37 @@ class CostsTest(absltest.TestCase):
       attributor_plots.costs([])
 
 
+class RemovalsTest(absltest.TestCase):
+
+  def test_lines(self):
+    rows = [
+        {
+            'activation': activation,
+            'method': method,
+            'removed': removed,
+            'lds': lds,
+            'lds_interval': [lds - 0.1, lds + 0.2],
+            'lds_of_another_seed': 0.3,
+            'lds_of_another_seed_interval': [0.2, 0.35],
+            'agreement_of_both_seeds': 0.5,
+        }
+        for activation in ('gelu', 'relu')
+        for method in ('metagradient', 'influence')
+        for removed, lds in ((0.01, 0.6), (0.01, 0.8), (0.2, 0.5))
+    ]
+    figure = attributor_plots.removals(rows)
+    self.assertLen(figure.axes, 2)
+    lines = {c.get_label(): c.lines[0] for c in figure.axes[1].containers}
+    self.assertLen(lines, 4)
+    own = lines['metagradient, this training']
+    self.assertSequenceAlmostEqual(own.get_xdata(), [0.01, 0.2])
+    self.assertSequenceAlmostEqual(own.get_ydata(), [0.7, 0.5])
+    self.assertNotEmpty(canvas.png(figure))
+
+  def test_no_rows(self):
+    with self.assertRaisesRegex(ValueError, 'at least one row'):
+      attributor_plots.removals([])
+
+
 if __name__ == '__main__':
   absltest.main()
