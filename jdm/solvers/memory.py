@@ -1,8 +1,9 @@
 """How many bytes a fit takes, on each device and on the host, before it starts.
 
 A fit on the Gram matrix goes through three phases on a device: the bound of
-its curvature, the sweeps, and the certificates. `needs` says what each array
-takes; `dry_run` compiles the sweeps for arrays that do not exist and says what
+its curvature, the sweeps, and the certificates; targets that float32 products
+leave short of their certificates are swept again, with float64 ones. `needs`
+says what each array takes; `dry_run` compiles the sweeps for arrays that do not exist and says what
 XLA would take; `choose` refuses what cannot fit.
 """
 
@@ -81,27 +82,21 @@ def needs(sizes: Sizes) -> dict[str, dict[str, int]]:
     sizes: of the fit.
 
   Returns:
-    `{'curvature': {...}, 'sweeps': {...}, 'certificates': {...}}` on each
-    device, and `'host'`. What curvature takes is on one device alone; a fit
-    without room for it goes without.
+    `{'curvature': {...}, 'sweeps': {...}, 'certificates': {...}, 'again':
+    {...}}` on each device, and `'host'`. What curvature takes is on one device
+    alone; a fit without room for it, or for the sweeps with float64 products,
+    goes without.
   """
   narrow = np.dtype(sizes.narrow).itemsize
-  state = np.dtype(sizes.state).itemsize
-  n, own, tile = sizes.num_train, sizes.columns(), sizes.tile
-  row = tile * own * state
-  # The state goes into the program and comes out of it.
-  sweeps = {
-      'gram': sizes.padded() * own * narrow * (2 if sizes.copies else 1),
-      'cross': row,
-      'weights and correlations': 2 * 4 * row,
-      'history': 2 * 2 * (sizes.depth + 1) * row if sizes.depth else 0,
-      'paths': 2 * tile * sizes.num_lams * own * narrow,
-      'block': 2 * min(sizes.block, n) * own * narrow,
-      'temporary': (_TEMPORARY + (_JUMPING if sizes.depth else 0)) * row,
-      # As bool, and as float32 in a product.
-      'validation masks': sizes.num_val * own * 5,
-      'validation errors': 4 * _VALIDATED * sizes.num_lams * sizes.num_val * 2,
-  }
+  n, own = sizes.num_train, sizes.columns()
+  again = dataclasses.replace(
+      sizes,
+      num_lams=sizes.num_lams if sizes.keep_all else 1,
+      num_val=0,
+      narrow='float64',
+      state='float64',
+      depth=3,
+  )
   if n <= gram_blocks.WHOLE_TRAIN:
     gram = n * n * 8
   else:
@@ -121,9 +116,30 @@ def needs(sizes: Sizes) -> dict[str, dict[str, int]]:
   }
   return {
       'curvature': {'gram': _CHOLESKY * n * n * 4},
-      'sweeps': sweeps,
+      'sweeps': _sweeps(sizes),
+      'again': _sweeps(again) if sizes.narrow == 'float32' else {},
       'certificates': {'gram': gram, 'weights': 6 * certified * n * 8},
       'host': host,
+  }
+
+
+def _sweeps(sizes: Sizes) -> dict[str, int]:
+  """Bytes of each array while a tile is swept."""
+  narrow = np.dtype(sizes.narrow).itemsize
+  own, tile = sizes.columns(), sizes.tile
+  row = tile * own * np.dtype(sizes.state).itemsize
+  # The state goes into the program and comes out of it.
+  return {
+      'gram': sizes.padded() * own * narrow * (2 if sizes.copies else 1),
+      'cross': row,
+      'weights and correlations': 2 * 4 * row,
+      'history': 2 * 2 * (sizes.depth + 1) * row if sizes.depth else 0,
+      'paths': 2 * tile * sizes.num_lams * own * narrow,
+      'block': 2 * min(sizes.block, sizes.num_train) * own * narrow,
+      'temporary': (_TEMPORARY + (_JUMPING if sizes.depth else 0)) * row,
+      # As bool, and as float32 in a product.
+      'validation masks': sizes.num_val * own * 5,
+      'validation errors': 4 * _VALIDATED * sizes.num_lams * sizes.num_val * 2,
   }
 
 
@@ -200,12 +216,23 @@ def choose(
   return shard
 
 
-def fits_curvature(
-    sizes: Sizes, device: jax.Device, memory_limit: int | None = None
+def fits(
+    phase: str,
+    sizes: Sizes,
+    device: jax.Device,
+    memory_limit: int | None = None,
 ) -> bool:
-  """Whether a device has room for the factorizations that bound curvature."""
+  """Whether a device has room for a phase that a fit can go without.
+
+  Args:
+    phase: 'curvature', the factorizations that bound it; or 'again', sweeps
+      with float64 products.
+    sizes: of the fit.
+    device: one of those that share it.
+    memory_limit: of `choose`.
+  """
   most = memory_limit or limit(device)
-  return most is None or sum(needs(sizes)['curvature'].values()) <= most
+  return most is None or sum(needs(sizes)[phase].values()) <= most
 
 
 def _refusal(sizes: Sizes, phases, most: int, num_devices: int) -> str:

@@ -144,7 +144,8 @@ def lasso_path(
       num_models=moments.num_models,
   )
 
-  options, mesh, bounded = _place(options, moments)
+  options, mesh, room = _place(options, moments)
+  bounded = 'curvature' in room
   device = options.local_devices()[0]
   certify_weights = functools.partial(
       certificate.from_moments,
@@ -165,6 +166,7 @@ def lasso_path(
       functools.partial(_make_route, moments, options, mesh),
       certify_weights,
       curvature=curvature,
+      again='again' in room,
   )
 
 
@@ -200,7 +202,7 @@ def keeps_copies(device: jax.Device, num_train: int) -> bool:
 
 def _place(
     options: options_lib.Options, moments: centred.Statistics
-) -> tuple[options_lib.Options, jax.sharding.Mesh | None, bool]:
+) -> tuple[options_lib.Options, jax.sharding.Mesh | None, set[str]]:
   """Where the fit takes place.
 
   Args:
@@ -208,21 +210,28 @@ def _place(
     moments: of the models.
 
   Returns:
-    The options; the devices that share the Gram matrix, or None; and whether a
-    device has room to bound its curvature.
+    The options; the devices that share the Gram matrix, or None; and the phases
+    of `memory.fits` that a device has room for.
   """
   sizes, devices = _sizes(options, moments), options.local_devices()
   shard = memory.choose(
       sizes, devices, shard=options.shard, memory_limit=options.memory_limit
   )
-  bounded = memory.fits_curvature(sizes, devices[0], options.memory_limit)
+  shared = sizes
+  if shard:
+    shared = dataclasses.replace(sizes, num_devices=len(devices), copies=False)
+  fitting = {
+      phase
+      for phase, own in (('curvature', sizes), ('again', shared))
+      if memory.fits(phase, own, devices[0], options.memory_limit)
+  }
   if not shard:
-    return options, None, bounded
+    return options, None, fitting
   # One worker drives all of them, and each takes its share of a tile.
   alone = dataclasses.replace(
       options, devices=devices[:1], multiple=len(devices)
   )
-  return alone, sharded.mesh_of(devices), bounded
+  return alone, sharded.mesh_of(devices), fitting
 
 
 def _make_route(

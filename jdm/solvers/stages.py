@@ -56,6 +56,7 @@ def follow(
     *,
     counted: np.ndarray | None = None,
     curvature: certificate.Curvature | None = None,
+    again: bool = True,
 ) -> LassoPath:
   """Solves all targets by one of the routes.
 
@@ -73,6 +74,8 @@ def follow(
       `[num_kept, num_train, num_targets]`.
     counted: bool `[num_targets, num_val]`, validation models that count.
     curvature: of the Gram matrix, if known.
+    again: whether there is room for float64 products, where float32 ones left
+      targets short of their certificates.
 
   Returns:
     The path.
@@ -110,15 +113,23 @@ def follow(
   check = certify if options.certify else None
   path = _finish(summary, plan, found, last, lams, check)
   missed = ~path.converged.reshape(-1, len(scale)).all(axis=0)
-  if check is not None and missed.any() and options.narrow() == 'float32':
+  try_again = check is not None and options.narrow() == 'float32'
+  if try_again and missed.any() and not again:
+    logging.warning(
+        '`lasso_path`: %d targets missed tol = %g, and there is no room for'
+        ' float64 products; share the Gram matrix among more devices.',
+        missed.sum(),
+        options.tol,
+    )
+  elif try_again and missed.any():
     # Rounding of float32 products may stand in the way, as where columns are
     # nearly copies of each other.
     source = found if last is None else last
     exact = _exact(plan, path, missed, options.max_epochs)
     source.weights[:] /= scale[:, None, None].astype(plan.dtype)  # As found.
-    again = solve(exact, source.weights[:, 0], 'float64')
-    source.weights[missed] = again.weights[missed]
-    source.num_epochs[missed] += again.num_epochs[missed]
+    wide = solve(exact, source.weights[:, 0], 'float64')
+    source.weights[missed] = wide.weights[missed]
+    source.num_epochs[missed] += wide.num_epochs[missed]
     path = _finish(summary, plan, found, last, lams, check)
   if options.tol < options_lib.LEAST_TOL:
     logging.warning(

@@ -4,9 +4,12 @@ from unittest import mock
 from absl.testing import absltest
 from absl.testing import parameterized
 import jax
+import numpy as np
 
 from jdm.solvers import memory
+from jdm.solvers import moments as moments_lib
 from jdm.solvers import path as path_lib
+from jdm.solvers import plans
 from tests import planted
 
 _PAPER = memory.Sizes(num_train=50_000, num_models=300_000, num_targets=10_000)
@@ -61,8 +64,34 @@ class MemoryTest(parameterized.TestCase):
       choose(dataclasses.replace(_PAPER, num_train=500_000), [gpu] * 8)
     with self.assertRaisesRegex(ValueError, 'smaller tile .now 8192'):
       choose(dataclasses.replace(_PAPER, tile=8192), [gpu])
-    self.assertTrue(memory.fits_curvature(_PAPER, gpu))
-    self.assertFalse(memory.fits_curvature(large, gpu))
+    self.assertTrue(memory.fits('curvature', _PAPER, gpu))
+    self.assertFalse(memory.fits('curvature', large, gpu))
+
+  def test_sweeps_with_float64_products_are_planned(self):
+    found = memory.needs(_PAPER)['again']
+    self.assertEqual(found['gram'], 50_000**2 * 8)
+    gpu = mock.Mock(platform='gpu')
+    gpu.memory_stats.return_value = {'bytes_limit': 80 * 10**9}
+    self.assertTrue(memory.fits('again', _PAPER, gpu))
+    larger = dataclasses.replace(_PAPER, num_train=90_000, tile=512)
+    self.assertFalse(memory.choose(larger, [gpu]))
+    self.assertFalse(memory.fits('again', larger, gpu))
+    wide = dataclasses.replace(_PAPER, narrow='float64')
+    self.assertEmpty(memory.needs(wide)['again'])
+
+  def test_without_room_for_them_a_fit_says_so(self):
+    # Copies of columns, and a tolerance that float32 products do not reach.
+    problem = planted.sparse_linear(0, 30, 60, 2)
+    copies = np.concatenate([problem.masks, problem.masks], axis=1)
+    moments = moments_lib.of(copies, problem.outcomes)
+    with (
+        mock.patch.object(plans, '_NARROW_EPOCHS', 1),
+        mock.patch.object(memory, 'fits', lambda phase, *_: phase != 'again'),
+        self.assertLogs('absl', 'WARNING') as logs,
+    ):
+      path = path_lib.lasso_path(moments, keep='all', dual_point='residual')
+    self.assertFalse(path.converged.all())
+    self.assertIn('no room for float64 products', logs.output[0])
 
   def test_devices_of_a_cpu_share_its_memory(self):
     cpus = jax.local_devices()
