@@ -66,7 +66,7 @@ _CONVOLUTION = flags.DEFINE_enum(
     'im2col',
     [*convolution.CONVOLUTIONS, 'auto'],
     'How convolutional models compute; auto times both once. On a CPU im2col is'
-    ' faster for --model=cnn and in groups.',
+    ' faster.',
 )
 _COMPUTE_DTYPE = flags.DEFINE_enum(
     'compute_dtype',

@@ -3,12 +3,13 @@
 import contextlib
 import functools
 import gc
+import importlib
 import os
 import pathlib
+from typing import Any
 from unittest import mock
 
 import jax
-from jax._src import compiler
 import pytest
 
 # Files of the most seconds first: no core waits at the end for one of them.
@@ -76,12 +77,21 @@ def _can_set_options() -> bool:
     jax.jit(lambda: 0, compiler_options=options)()
   except jax.errors.JaxRuntimeError:
     return False
-  return hasattr(compiler, 'get_compile_options')
+  return hasattr(_compiler(), 'get_compile_options')
+
+
+def _compiler() -> Any:
+  """JAX's own module: there is no public setting for all programs."""
+  try:
+    return importlib.import_module('jax._src.compiler')
+  except ImportError:
+    return None
 
 
 @contextlib.contextmanager
 def _compiled_with(options):
   """Compiles all programs with options, here and in processes started."""
+  compiler = _compiler()
   get = compiler.get_compile_options
 
   def get_more(*args, **kwargs):
@@ -103,9 +113,11 @@ def _compiled_without_optimizations():
   """The same without LLVM's optimizations."""
   before = jax.config.read('jax_disable_most_optimizations')
   jax.config.update('jax_disable_most_optimizations', True)
-  with mock.patch.dict(os.environ, JAX_DISABLE_MOST_OPTIMIZATIONS='1'):
-    yield
-  jax.config.update('jax_disable_most_optimizations', before)
+  try:
+    with mock.patch.dict(os.environ, JAX_DISABLE_MOST_OPTIMIZATIONS='1'):
+      yield
+  finally:
+    jax.config.update('jax_disable_most_optimizations', before)
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -52,7 +52,8 @@ class Cnn(nn.Module):
     hidden = convolution_lib.batch_last(inputs, self.image_shape)
     for convolution in self.convolutions:
       hidden = nn.relu(convolution(hidden))
-    hidden = hidden.astype(jnp.float32)
+    # Feature by feature: positions, then channels.
+    hidden = jnp.transpose(hidden.astype(jnp.float32), (1, 2, 0, 3))
     return dense.batch_first(hidden)
 
   def __call__(self, inputs: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ sharded        the same, on a matrix that several devices share
 memory         what a fit takes, and what does not fit
 gram_blocks    the Gram matrix in blocks of rows
 direct         the same from the masks: few models, or rows left out by target
+preconditioned  those of rows left out by target, led by the Gram matrix of all
 offsets        LASSO paths with an unpenalized column for each target
 penalties      the grid of each target
 tiles          targets spread over tiles and devices; the choice by validation

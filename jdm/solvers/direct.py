@@ -45,7 +45,7 @@ def _block_gram(columns: jax.Array) -> jax.Array:
 
 def masks_sweep(
     columns: jax.Array,
-    rows: tuple[jax.Array, jax.Array, jax.Array],
+    rows: tuple[jax.Array, jax.Array],
     point: tuple[jax.Array, jax.Array, jax.Array],
     penalty: penalties.Penalty,
     rate: jax.Array,
@@ -59,8 +59,8 @@ def masks_sweep(
 
   Args:
     columns: `[num_train, num_models]`, masks in the dtype of the products.
-    rows: kept `[num_targets, num_models]`, 1 for the models of a target, their
-      count `[num_targets]`, and the target's own column, which is not needed.
+    rows: kept `[num_targets, num_models]`, 1 for the models of a target, and
+      their count `[num_targets]`.
     point: weights, correlations (each `[num_targets, num_train]`) and
       residuals `[num_targets, num_models]`, float64.
     penalty: of the targets.
@@ -71,7 +71,7 @@ def masks_sweep(
     The new point.
   """
   num_train, narrow = len(columns), columns.dtype
-  kept, count, _ = rows
+  kept, count = rows
   moving = penalty.moving(point[1], point[0])
   order, num_blocks = proximal.active_first(jnp.any(moving, axis=0), block)
   penalty, rate = penalty.astype(narrow), rate.astype(narrow)
@@ -121,10 +121,10 @@ def _advance(
   columns, gram = shared
 
   def sweep(point, penalty, rate):
-    rest = problem.rows, point, penalty, rate
+    rest = point, penalty, rate
     if gram is None:
-      return masks_sweep(columns, *rest, block=block)
-    return preconditioned.sweep(columns, gram, *rest, block=block)
+      return masks_sweep(columns, problem.rows[:2], *rest, block=block)
+    return preconditioned.sweep(columns, gram, problem.rows, *rest, block=block)
 
   return homotopy.follow(
       sweep,
@@ -271,7 +271,9 @@ class _MasksRoute(tiles.OneDevice):
     columns = jnp.asarray(self.rows.masks.T, self.narrow)
     if not self.by_gram:
       return columns, None
-    return columns, preconditioned.gram(columns, self.block)
+    (device,) = columns.devices()
+    copies = proximal.keeps_copies(device, len(columns))
+    return columns, preconditioned.gram(columns, self.block, copies)
 
   def load(self, shared, targets, tile):
     every = np.arange(len(targets))
@@ -373,8 +375,7 @@ def lasso_path(
   rows = _Rows(masks=masks, outcomes=outcomes, own_ids=own_ids)
   summary = rows.summary(device)
   by_gram = own_ids is not None and preconditioned.applies(
-      kept_models(masks, own_ids, np.arange(len(own_ids))).sum(axis=1),
-      *masks.shape,
+      summary.num_models, *masks.shape
   )
 
   def make_route(start, scale, narrow):

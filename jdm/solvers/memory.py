@@ -1,9 +1,9 @@
 """How many bytes a fit takes, on each device and on the host, before it starts.
 
-A fit on the Gram matrix goes through three phases on a device: the bound of
-its curvature, the sweeps, and the certificates; targets that float32 products
-leave short of their certificates are swept again, with float64 ones. `needs`
-says what each array takes; `dry_run` compiles the sweeps for arrays that do not exist and says what
+A fit on the Gram matrix goes through four phases on a device: the bound of its
+curvature, the sweeps, the certificates, and, for targets that float32 products
+leave short of theirs, sweeps again with float64 ones. `needs` says what each
+array takes; `dry_run` compiles the sweeps for arrays that do not exist and says what
 XLA would take; `choose` refuses what cannot fit.
 """
 

@@ -40,7 +40,6 @@ from jdm.solvers import gram_route
 from jdm.solvers import homotopy
 from jdm.solvers import moments as moments_lib
 from jdm.solvers import options as options_lib
-from jdm.solvers import path as path_lib
 from jdm.solvers import penalties
 from jdm.solvers import plans
 from jdm.solvers import precision
@@ -300,7 +299,7 @@ def _solve(
         correlation=correlation,
         narrow=narrow,
         block=options_lib.block_size(options, moments.num_train),
-        copies=path_lib.keeps_copies(device, moments.num_train),
+        copies=proximal.keeps_copies(device, moments.num_train),
         direction=projection.direction,
     )
 

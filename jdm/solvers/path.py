@@ -16,13 +16,12 @@ from jdm.solvers import memory
 from jdm.solvers import options as options_lib
 from jdm.solvers import plans
 from jdm.solvers import precision
+from jdm.solvers import proximal
 from jdm.solvers import sharded
 from jdm.solvers import stages
 from jdm.solvers import tiles
 
 LassoPath = stages.LassoPath
-
-_COPIED_TRAIN = 8192  # Up to here the CPU keeps rows of the Gram matrix twice.
 
 
 def lasso_path(
@@ -190,14 +189,9 @@ def _sizes(
       block=options_lib.block_size(options, num_train),
       narrow=options.narrow(),
       depth=plans.depth(options, moments.num_models, num_train),
-      copies=keeps_copies(device, num_train),
+      copies=proximal.keeps_copies(device, num_train),
       keep_all=options.keep == 'all',
   )
-
-
-def keeps_copies(device: jax.Device, num_train: int) -> bool:
-  """Whether sweeps read the Gram matrix's rows from copies of their own."""
-  return device.platform == 'cpu' and num_train <= _COPIED_TRAIN
 
 
 def _place(
@@ -256,5 +250,5 @@ def _make_route(
   }
   if mesh is not None:
     return sharded.ShardedRoute(mesh=mesh, **arrays)
-  copies = keeps_copies(device, moments.num_train)
+  copies = proximal.keeps_copies(device, moments.num_train)
   return gram_route.GramRoute(copies=copies, **arrays)

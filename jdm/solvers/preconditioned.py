@@ -21,9 +21,10 @@ References:
   functions <https://arxiv.org/abs/1206.1623>`_, 2014.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jdm.solvers import centred
 from jdm.solvers import penalties
@@ -31,28 +32,35 @@ from jdm.solvers import proximal
 
 _NUM_SWEEPS = 2  # On the Gram matrix, for each product with the masks.
 _LEAST_KEPT = 0.45
-_MOST_TRAIN = 16384  # The matrix takes 1 GiB.
-_MOST_COPIED = 8192
+_MOST_TRAIN = 16384  # The matrix takes 1 GiB, in float64 two.
+# Of a target's own column, which is constant over its models and not over all.
+_NEVER = 1e20
 
 
-def applies(counts: np.ndarray, num_models: int, num_train: int) -> bool:
+def applies(least: int, num_models: int, num_train: int) -> bool:
   """Whether the Gram matrix of all models is near those of all targets.
 
   Args:
-    counts: `[num_targets]`, models that are kept.
+    least: the fewest models that a target keeps.
     num_models: of all.
     num_train: columns of the masks.
   """
-  least = counts.min(initial=num_models)
   near = least >= max(_LEAST_KEPT * num_models, num_train / 2)
   return bool(near and num_train <= _MOST_TRAIN)
 
 
-def gram(columns: jax.Array, block: int) -> proximal.Gram:
-  """The Gram matrix of all models, from masks `[num_train, num_models]`."""
+@functools.partial(jax.jit, static_argnames=('block', 'copies'))
+def gram(columns: jax.Array, block: int, copies: bool) -> proximal.Gram:
+  """The Gram matrix of all models, laid out for sweeps.
+
+  Args:
+    columns: `[num_train, num_models]`, masks in the dtype of the products.
+    block: coordinates at once.
+    copies: of `proximal.prepare`.
+  """
   mean = jnp.mean(columns, axis=1)
   second = columns @ columns.T / columns.shape[1] - mean[:, None] * mean[None]
-  return proximal.prepare(second, block, copies=len(columns) <= _MOST_COPIED)
+  return proximal.prepare(second, block, copies=copies)
 
 
 def sweep(
@@ -75,7 +83,8 @@ def sweep(
     point: weights, correlations (each `[num_targets, num_train]`) and
       residuals `[num_targets, num_models]`, float64.
     penalty: of the targets.
-    rate: `[num_targets]`, at most 1; shortens steps.
+    rate: `[num_targets]`, at most 1; shortens steps, by a matrix that is larger
+      by its reciprocal.
     block: coordinates at once.
 
   Returns:
@@ -84,17 +93,28 @@ def sweep(
   kept, count, own = rows
   weights, correlation, residual = point
   narrow = columns.dtype
-  ahead = weights, correlation
+  led = _led(penalty, rate, own, weights)
+  # All of the model's terms times the rate: the matrix stays as it is.
+  ahead = weights, rate[:, None] * correlation
   for _ in range(_NUM_SWEEPS):
-    ahead = proximal.gram_sweep(
-        shared, ahead, penalty, jnp.ones_like(rate), block=block
-    )
-  # Whole steps are stored as they are: zeros stay exact.
-  shorter = weights + rate[:, None] * (ahead[0] - weights)
-  new = jnp.where((rate < 1)[:, None], shorter, ahead[0])
-  # A target's own column is constant over its models; not over all of them.
-  new = jnp.where(jnp.arange(len(columns))[None] == own[:, None], 0, new)
-  change = ((new - weights).astype(narrow) @ columns).astype(residual.dtype)
+    whole = jnp.ones_like(rate)
+    ahead = proximal.gram_sweep(shared, ahead, led, whole, block=block)
+  change = ((ahead[0] - weights).astype(narrow) @ columns).astype(
+      residual.dtype
+  )
   residual = centred.centre(residual - change, kept, count)
   product = residual.astype(narrow) @ columns.T / count.astype(narrow)[:, None]
-  return new, product.astype(weights.dtype), residual
+  return ahead[0], product.astype(weights.dtype), residual
+
+
+def _led(penalty, rate, own, weights) -> penalties.Penalty:
+  """The penalty times the rate; that of a target's own column forbids it."""
+  is_own = jnp.arange(weights.shape[1])[None] == own[:, None]
+  factor = 1.0 if penalty.factor is None else penalty.factor
+  ridge = penalty.ridge
+  return penalties.Penalty(
+      lam=penalty.lam * rate,
+      factor=jnp.where(is_own, _NEVER, factor).astype(weights.dtype),
+      ridge=None if ridge is None else ridge * rate,
+      positive=penalty.positive,
+  )

@@ -22,6 +22,7 @@ _STEP_MARGIN = 1.08
 # Share of active coordinates from which all blocks are swept in their own
 # order: what that saves is gathering their rows of the Gram matrix.
 _MOST = 0.8
+_COPIED_TRAIN = 8192  # Up to here a CPU keeps rows of the Gram matrix twice.
 
 
 class Gram(NamedTuple):
@@ -49,6 +50,11 @@ def step_size(gram: jax.Array) -> jax.Array:
     vector /= jnp.maximum(norm, jnp.finfo(gram.dtype).tiny)
   # A block of constant columns has no curvature; its step moves nothing.
   return jnp.where(norm > 0, 1 / (_STEP_MARGIN * norm), 0)
+
+
+def keeps_copies(device: jax.Device, num_train: int) -> bool:
+  """Whether sweeps read the Gram matrix's rows from copies of their own."""
+  return device.platform == 'cpu' and num_train <= _COPIED_TRAIN
 
 
 def prepare(gram: jax.Array, block: int, *, copies: bool) -> Gram:

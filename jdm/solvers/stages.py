@@ -113,24 +113,22 @@ def follow(
   check = certify if options.certify else None
   path = _finish(summary, plan, found, last, lams, check)
   missed = ~path.converged.reshape(-1, len(scale)).all(axis=0)
-  try_again = check is not None and options.narrow() == 'float32'
-  if try_again and missed.any() and not again:
-    logging.warning(
-        '`lasso_path`: %d targets missed tol = %g, and there is no room for'
-        ' float64 products; share the Gram matrix among more devices.',
-        missed.sum(),
-        options.tol,
-    )
-  elif try_again and missed.any():
+  if check is not None and missed.any() and options.narrow() == 'float32':
     # Rounding of float32 products may stand in the way, as where columns are
     # nearly copies of each other.
-    source = found if last is None else last
-    exact = _exact(plan, path, missed, options.max_epochs)
-    source.weights[:] /= scale[:, None, None].astype(plan.dtype)  # As found.
-    wide = solve(exact, source.weights[:, 0], 'float64')
-    source.weights[missed] = wide.weights[missed]
-    source.num_epochs[missed] += wide.num_epochs[missed]
-    path = _finish(summary, plan, found, last, lams, check)
+    if again:
+      source = found if last is None else last
+      source.weights[:] /= scale[:, None, None].astype(plan.dtype)  # As found.
+      _again(source, solve, plan, path, missed, options.max_epochs)
+      path = _finish(summary, plan, found, last, lams, check)
+    else:
+      logging.warning(
+          '`lasso_path`: %d targets missed tol = %g, and there is no room for'
+          ' float64 products; take a smaller tile, or share the Gram matrix'
+          ' among more devices.',
+          missed.sum(),
+          options.tol,
+      )
   if options.tol < options_lib.LEAST_TOL:
     logging.warning(
         '`lasso_path`: float64 certifies relative gaps down to about %g, not to'
@@ -140,6 +138,14 @@ def follow(
         np.max(path.gap, initial=0),
     )
   return path
+
+
+def _again(source, solve, plan, path, missed, max_epochs) -> None:
+  """Replaces what missed in `source`, weights in units of scale."""
+  exact = _exact(plan, path, missed, max_epochs)
+  wide = solve(exact, source.weights[:, 0], 'float64')
+  source.weights[missed] = wide.weights[missed]
+  source.num_epochs[missed] += wide.num_epochs[missed]
 
 
 def _exact(plan, path, missed, max_epochs) -> tiles.Plan:

@@ -91,7 +91,11 @@ class CommandsTest(parameterized.TestCase):
     for name, figure in findings.figures.items():
       self.assertIsNotNone(figure, name)
     text = ' '.join(findings.limits)
-    for words in ('--targets=train', 'no hidden layer', 'LASSO datamodels'):
+    for words in (
+        '--targets=train',
+        'no hidden layer',
+        'elastic_net and lasso',
+    ):
       self.assertIn(words, text)
     self.assertGreater(job.retrain_seconds['cpu'], 0)
 

@@ -103,6 +103,31 @@ class CnnTest(parameterized.TestCase):
     self.assertEqual(features.shape, (2, num_features))
     self.assertEqual(params['head']['kernel'].shape, (num_features, 10))
 
+  @parameterized.parameters(*convolution.CONVOLUTIONS)
+  def test_equals_images_that_have_channels_last(self, formulation):
+    model = models.make(
+        'cnn', (14, 16, 2), 3, channels=(4, 6), convolution=formulation
+    )
+    params, state = model.init(jax.random.key(0))
+    inputs = np.random.default_rng(0).normal(size=(5, 14, 16, 2))
+    hidden = inputs = inputs.astype(np.float32)
+    for name, size in (('convolutions_0', 5), ('convolutions_1', 3)):
+      own = params[name]
+      hidden = lax.conv_general_dilated(
+          hidden,
+          own['kernel'].reshape(size, size, hidden.shape[-1], -1),
+          (2, 2),
+          'VALID',
+          dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      )
+      hidden = jax.nn.relu(hidden + own['bias'][None, None, None])
+    features = hidden.reshape(5, -1)
+    logits = features @ params['head']['kernel'] + params['head']['bias'][None]
+    found = model.apply(params, state, inputs, False)[0]
+    np.testing.assert_allclose(found, logits, atol=1e-5)
+    found = model.features(params, state, inputs)
+    np.testing.assert_allclose(found, features, atol=1e-5)
+
   def test_every_channel_makes_a_convolution(self):
     model = models.make('cnn', (28, 28), 10, channels=(4, 8, 16))
     params = jax.eval_shape(model.init, jax.random.key(0))[0]

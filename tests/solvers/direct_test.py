@@ -2,6 +2,7 @@ from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import jax
 import numpy as np
 
 from jdm.solvers import direct
@@ -73,14 +74,76 @@ class DirectTest(parameterized.TestCase):
         self.assertEqual(path.weights[own, j], 0)
 
   def test_the_gram_matrix_of_all_models_leads_where_it_is_near(self):
-    for counts, num_models, num_train, expected in (
-        ([500, 460], 1000, 900, True),
-        ([500, 440], 1000, 600, False),  # Fewer than .45 of the models.
-        ([500, 460], 1000, 1000, False),  # Fewer than half the examples.
-        ([500, 460], 1000, 20_000, False),
+    for least, num_models, num_train, expected in (
+        (460, 1000, 900, True),
+        (440, 1000, 600, False),  # Fewer than .45 of the models.
+        (460, 1000, 1000, False),  # Fewer than half the examples.
+        (460, 1000, 20_000, False),
     ):
-      found = preconditioned.applies(np.array(counts), num_models, num_train)
+      found = preconditioned.applies(least, num_models, num_train)
       self.assertEqual(found, expected)
+
+  @parameterized.parameters(
+      {},
+      {'tile': 4, 'devices': jax.local_devices()[:2]},
+      {'l1_ratio': 0.5},
+      {'positive': True},
+      {'factor': np.linspace(0.5, 2.0, 40)},
+      {'tol': 1e-6},
+  )
+  def test_both_ways_agree(self, **options):
+    problem = planted.sparse_linear(6, 40, 240, 9)
+    own_ids = np.array([3, -1, 0, 39, 7, 7, 20, 21, 22])
+    if 'factor' in options:
+      options['factor'] = np.repeat(options['factor'][:, None], 9, axis=1)
+    paths = []
+    for by_gram in (False, True):
+      with mock.patch.object(preconditioned, 'applies', return_value=by_gram):
+        paths.append(
+            direct.lasso_path(
+                problem.masks,
+                problem.outcomes,
+                own_ids=own_ids,
+                num_lams=6,
+                keep='all',
+                **options,
+            )
+        )
+    for path in paths:
+      self.assertTrue(path.converged.all())
+    first, second = (path.weights for path in paths)
+    # Gaps of 1e-4 leave weights a hundredth of the largest.
+    np.testing.assert_allclose(first, second, atol=0.02 * np.abs(first).max())
+
+  def test_shortened_steps_make_zeros(self):
+    problem = planted.sparse_linear(7, 60, 160, 4)
+    own_ids = np.arange(4)
+    sweep = preconditioned.sweep
+
+    def shortened(*args, block):
+      return sweep(*args[:-1], 0.5 * args[-1], block=block)
+
+    found = []
+    for own_sweep in (sweep, shortened):
+      with (
+          mock.patch.object(preconditioned, 'applies', return_value=True),
+          mock.patch.object(preconditioned, 'sweep', own_sweep),
+      ):
+        jax.clear_caches()
+        path = direct.lasso_path(
+            problem.masks,
+            problem.outcomes,
+            own_ids=own_ids,
+            num_lams=6,
+            keep='all',
+            tol=1e-6,
+        )
+      self.assertTrue(path.converged.all())
+      self.assertEqual(np.abs(path.weights[:, own_ids, own_ids]).max(), 0)
+      found.append(path.weights)
+    jax.clear_caches()
+    whole, short = ((weights != 0).sum() for weights in found)
+    self.assertAlmostEqual(short / whole, 1.0, delta=0.03)
 
   def test_constant_where_it_counts(self):
     problem = planted.sparse_linear(3, 20, 80, 2)
