@@ -137,8 +137,9 @@ def _rows(name, case, chosen, checks) -> list[dict[str, Any]]:
             lambda m=method, v=found['values']: _checked(case, m, v, setting),
         )
       rows.append(row)
-  for path in sorted(glob.glob(os.path.join(case.folder, 'peer_*.npz'))):
-    rows.append({'setting': name, **_peer(case, path)})
+  peers = glob.glob(os.path.join(case.folder, 'peer_*.npz'))
+  found = [{'setting': name, **_peer(case, path)} for path in peers]
+  rows += sorted(found, key=lambda row: (row['method'], row['budget']))
   return rows
 
 
@@ -223,8 +224,9 @@ def export_peers(case: cases.Case) -> str:
 
   The models are those that our attributors read at their largest budget, in the
   same order, so that those of a smaller budget are the first of them: how many
-  at each is in `about`. Validation models stay here, where they choose among
-  the candidates of the peers as among ours.
+  at each is in `about`. The largest budget's validation models stay here;
+  those of a smaller one are beyond its first models, and choose among the
+  candidates of the peers as among ours.
   """
   budgets = [case.budget(num) for num in sorted(set(case.setting.few))]
   trained = budgets[-1].trained
@@ -291,11 +293,12 @@ def _peer(case: cases.Case, path: str) -> dict[str, Any]:
     os.remove(scored)  # Of scores that the peer has computed again since.
   return {
       'method': about['method'],
+      'budget': about['budget'],
       'alpha': case.alpha,
       'seed': case.seed,
       **_scored(case, best.values, name),
       'num_models': used,
-      'gradients': about['gradients'],
+      'gradients': _number(about['gradients']),
       'training_cpu_seconds': training,
       'method_cpu_seconds': seconds,
       'cpu_seconds': training + seconds,
@@ -305,6 +308,10 @@ def _peer(case: cases.Case, path: str) -> dict[str, Any]:
       'num_candidates': len(found),
       'versions': about['versions'],
   }
+
+
+def _number(value: float | None) -> float:
+  return float('nan') if value is None else value
 
 
 def _checked(case, method, values, setting) -> dict[str, Any]:

@@ -17,12 +17,13 @@ target that two halves of the models agree on. `cost_over_training` is the time
 of a method over that of training the models that it reads: on networks as small
 as these it is above 1 for influence, whose products of all examples with a
 subset, n |S| (widths + targets) of them a model, are more than the training's
-3 epochs |S| parameters. Peers get
-the models of our attributors' budgets and are chosen by the same validation
-models: see `experiments/benchmarks/peers/dattri_attributors.py`; it reads what
+3 epochs |S| parameters. Peers get the models of our attributors' budgets and are
+chosen by the same validation models: see
+`experiments/benchmarks/peers/dattri_attributors.py`; it reads what
 --export_peers writes, and what it writes becomes rows of the table in the next
-run. Their seconds are those of one candidate, ours of all; nothing is retrained
-or planted for them.
+run. Their seconds are those of one candidate, ours of all; their `top_overlap`
+is between the first models, at most half of them, and the rest; nothing is
+retrained or planted for them.
 
 What is there already is not done again. Writes `attributors.json`, and
 `attributors_SETTING.json`, `.csv`, `.md` and `.png`.

@@ -4,6 +4,7 @@ Imports nothing of jdm, and no package of a peer; see dattri_attributors.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -66,7 +67,7 @@ def sweep(work: Any, name: str, peer: Peer, limit: float) -> None:
   seconds, start = [0.0], time.process_time()
   for row in range(wanted[-1]):
     found, spent = _one_model(work, row, peer)
-    sums = [one.plus(two) for one, two in zip(sums, found)] or found
+    sums = [a.plus(b) for a, b in zip(sums, found)] if sums else found
     seconds.append(seconds[-1] + spent)
     is_last = time.process_time() - start > limit or row + 1 == wanted[-1]
     if is_last or row + 1 in ends:
@@ -102,7 +103,7 @@ def _one_model(work, row, peer) -> tuple[list[Sums], float]:
 
 
 def _overlap(total, num, kept, half, which) -> float:
-  """Between two halves of the models; NaN of one model."""
+  """Between the first models, at most half, and the rest; NaN of one."""
   if not half:
     return float('nan')
   first = kept[half][which]
@@ -131,10 +132,13 @@ def write(
 ) -> None:
   """A row: scores of candidates with their options and overlaps."""
   rows = [row for row in rows if np.isfinite(row[1]).all()]
+  path = os.path.join(work.folder, f'peer_{name}_{budget}')
   if not rows:
     print(f'{name}: no candidate is finite')
+    for ending in ('npz', 'json'):  # Of an earlier run.
+      with contextlib.suppress(FileNotFoundError):
+        os.remove(f'{path}.{ending}')
     return
-  path = os.path.join(work.folder, f'peer_{name}_{budget}')
   arrays: dict[str, Any] = {f'c{i}': row[1] for i, row in enumerate(rows)}
   np.savez(f'{path}.npz', **arrays)
   per_model = len(work.train) + len(work.tests)
@@ -143,7 +147,8 @@ def write(
       'budget': budget,
       'num_read': num_read,
       'cpu_seconds': seconds,
-      'gradients': per_model * num_read,
+      # Those of examples and targets; a Hessian takes more, uncounted ones.
+      'gradients': None if 'influence' in name else per_model * num_read,
       'candidates': {f'c{i}': row[0] for i, row in enumerate(rows)},
       'top_overlap': {f'c{i}': row[2] for i, row in enumerate(rows)},
       'versions': {n: version(n) for n in ('torch', package)},

@@ -66,7 +66,7 @@ from experiments.benchmarks.peers import attributor_sweep
 _SECONDS = 120.0  # CPU seconds of one peer, all of its candidates.
 _OF_TRAK = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
 _OF_HESSIAN = (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
-_OF_FISHER = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+_OF_FISHER = (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 _DEFAULT = (
     'dattri_trak',
     'dattri_trak_2048',
