@@ -139,7 +139,9 @@ class CommandsTest(parameterized.TestCase):
     )
     self.assertEqual(findings.table['targets'], _NUM_TEST)
     self.assertIsNotNone(findings.figures['training examples'])
-    self.assertTrue(any('LASSO datamodels' in one for one in findings.limits))
+    self.assertTrue(
+        any('elastic_net and lasso' in one for one in findings.limits)
+    )
 
 
 def _measured(seed, good):
