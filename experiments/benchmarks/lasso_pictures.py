@@ -74,6 +74,7 @@ def _draw_gaps(rows, path: pathlib.Path) -> None:
         axis.loglog(*zip(*points), marker='o', label=name, **style)
     axis.set_title(problem)
     axis.set_xlabel('true relative duality gap, worst')
+    axis.tick_params(labelbottom=True)
     axis.set_ylabel('CPU ms a target')
     _few_ticks(axis.yaxis)
   axes.flat[0].invert_xaxis()  # All share it.
