@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import flagsaver
@@ -13,10 +14,12 @@ import pytest
 from experiments.applications import comparison
 from experiments.applications import embeddings
 from experiments.applications import job as job_lib
+from experiments.applications import similarity
 from jdm import collection
 from jdm import datamodels
 from jdm import datasets
 from jdm import recipe
+from jdm.regressors import elastic_net
 from jdm.regressors import ridge
 from jdm.training import sgd
 from tests.experiments import forked
@@ -72,6 +75,26 @@ class CommandsTest(parameterized.TestCase):
   def tearDownClass(cls):
     cls.folder.cleanup()
     super().tearDownClass()
+
+  def test_halves_of_elastic_nets_keep_their_penalties(self):
+    job, limits = job_lib.Job(self.first), []
+    masks, outcomes = job.masks(), job.outcomes('soft_margin')
+    fitted = elastic_net.fit(
+        masks, outcomes, lam=0.02, l1_ratio=0.5, outcome='soft_margin'
+    )
+    with mock.patch.object(embeddings, '_TOL', 1e-6):
+      found = embeddings._halves(job, fitted, 'test', limits)
+    self.assertEmpty(limits)
+    assert found is not None
+    half = elastic_net.fit(
+        masks[::2], outcomes[::2], lam=0.02, l1_ratio=0.5, tol=1e-6
+    )
+    # Gaps of 1e-6 leave a thousandth of the largest weights, near 1.
+    np.testing.assert_allclose(found[0], half.weights, atol=2e-3)
+    shown = np.array([0, 3])
+    frequency = similarity._frequency(job, fitted, shown, limits)
+    self.assertTrue(np.isfinite(frequency[:, shown]).all())
+    self.assertIn('elastic_net keeps', limits[-1])
 
   def test_embeddings(self):
     job = job_lib.Job(self.first, replicates=2)
