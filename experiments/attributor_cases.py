@@ -306,6 +306,27 @@ class Case:
         for plant in PLANTS
     }
 
+  def kept(
+      self, name: tuple[Any, ...], make: Callable[[], Any]
+  ) -> tuple[Any, float]:
+    """What several budgets share, made by the first of them.
+
+    Args:
+      name: of what is made.
+      make: makes it.
+
+    Returns:
+      It, and the CPU seconds that it took an earlier budget; 0 for the first.
+    """
+    if name in self._shared:
+      return self._shared[name]
+    self._shared[name] = found = timed(make)
+    return found[0], 0.0
+
+  @functools.cached_property
+  def _shared(self) -> dict[tuple[Any, ...], tuple[Any, float]]:
+    return {}
+
   def budget(self, num_models: int) -> 'Budget':
     """What a method gets that may train so many models."""
     return Budget(self, num_models)

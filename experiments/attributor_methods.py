@@ -43,6 +43,7 @@ class Candidate:
     num_models: models read or fitted to, validation aside.
     overlap: of the most helpful examples by two halves of the models; NaN if
       there are no halves.
+    cpu_seconds: of what was computed for another budget and serves this one.
   """
 
   values: np.ndarray
@@ -50,6 +51,7 @@ class Candidate:
   gradients: int = 0
   num_models: int = 0
   overlap: float = float('nan')
+  cpu_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +187,7 @@ def _influence_logits(budget: cases.Budget) -> list[Candidate]:
   return _in_halves(
       budget.trained,
       lambda some: influence.path(
-          some, dampings=(1e-4, 1e-3, *priors.DAMPINGS), curvature='logits'
+          some, dampings=priors.EXACT_DAMPINGS, curvature='logits'
       ),
   )
 
@@ -270,11 +272,14 @@ def informed(budget: cases.Budget) -> list[Candidate]:
   """
   models = budget.read_by_priors
   num_folds = min(priors.NUM_FOLDS, budget.num_models // 2)
-  made, gradients = priors.cross_fitted('influence', models, num_folds)
+  prior, seconds = budget.case.kept(
+      ('influence', models.num_models, num_folds),
+      lambda: priors.cross_fitted('influence', models, num_folds),
+  )
   fitted = informed_lib.fit(
       budget.masks,
       budget.outcomes,
-      made,
+      prior.scores,
       num_folds=num_folds,
       own_ids=budget.case.own_ids,
   )
@@ -282,8 +287,9 @@ def informed(budget: cases.Budget) -> list[Candidate]:
       Candidate(
           values=np.asarray(fitted.weights),
           options={'num_prior': models.num_models, 'num_folds': num_folds},
-          gradients=gradients,
+          gradients=prior.gradients,
           num_models=budget.num_models,
+          cpu_seconds=seconds,
       )
   ]
 

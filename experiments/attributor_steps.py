@@ -156,6 +156,7 @@ def _found(case: cases.Case, method: str, num_models: int) -> dict[str, Any]:
       )  # Training and compiling are no part of it.
     candidates, seconds = cases.timed(lambda: own.find(budget))
     best = methods.choose(budget, candidates)
+    seconds += best.cpu_seconds
     used = best.num_models
     chooses = len(candidates) > 1 or not own.reads_models
     if own.is_chosen and own.has_val and chooses:

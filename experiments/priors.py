@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import os
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,14 +18,25 @@ from jdm.regressors import informed
 from jdm.solvers import folds
 
 DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+# Where the matrix is the exact Hessian, less is wrong about it.
+EXACT_DAMPINGS = (1e-4, 1e-3, *DAMPINGS)
 NUM_FOLDS = 5
 _EPOCHS = (2, 4, 6, 8, 10)  # Of the checkpoints of TracIn.
+
+
+def _influence(some: trained_lib.Trained) -> list[scores_lib.Scores]:
+  """With the exact Hessian, too, where that costs no more: linear models."""
+  found = influence.path(some, dampings=DAMPINGS)
+  if not some.is_regression and trained_lib.is_linear(some.model, some.inputs):
+    found += influence.path(some, dampings=EXACT_DAMPINGS, curvature='logits')
+  return found
+
 
 # From models to candidates, each a mean over the models.
 FROM_MODELS: dict[
     str, Callable[[trained_lib.Trained], list[scores_lib.Scores]]
 ] = {
-    'influence': lambda some: influence.path(some, dampings=DAMPINGS),
+    'influence': _influence,
     'trak': lambda some: trak.path(some, dampings=DAMPINGS),
     'tracin': lambda some: [tracin.scores(some)],
 }
@@ -80,12 +92,19 @@ def make(
       targets=targets,
       epochs=_EPOCHS if prior == 'tracin' else (),
   )
-  return cross_fitted(prior, trained, NUM_FOLDS)[0]
+  return cross_fitted(prior, trained, NUM_FOLDS).scores
+
+
+class CrossFitted(NamedTuple):
+  """Candidates for `informed.fit`, and the gradients that they took."""
+
+  scores: list[informed.Prior]
+  gradients: int
 
 
 def cross_fitted(
     prior: str, trained: trained_lib.Trained, num_folds: int
-) -> tuple[list[informed.Prior], int]:
+) -> CrossFitted:
   """Scores of models with and without each fold, and the gradients they took."""
   found = cross_fit.scores(
       FROM_MODELS[prior],
@@ -101,4 +120,7 @@ def cross_fitted(
       )
       for one in found
   ]
-  return made, found[0].scores.gradients
+  gradients = {  # Dampings share them.
+      one.scores.options.get('curvature'): one.scores.gradients for one in found
+  }
+  return CrossFitted(made, sum(gradients.values()))

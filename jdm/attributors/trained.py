@@ -208,6 +208,17 @@ def is_smooth(model: models.Model, inputs: Any) -> bool:
   return not any(name in _NOT_SMOOTH for name in _primitives(traced.jaxpr))
 
 
+def is_linear(model: models.Model, inputs: Any) -> bool:
+  """Whether logits are linear in the parameters, as of one dense layer."""
+  generator = np.random.default_rng(0)
+  first, second = generator.normal(size=(2, _num_parameters(model)))
+  of = lambda flat: np.asarray(
+      logits(model, jnp.asarray(flat, 'float32'), jnp.asarray(inputs[:2]))
+  )
+  apart = of(first) + of(second)
+  return np.allclose(of(first + second), apart, atol=1e-3 * np.ptp(apart))
+
+
 def _primitives(jaxpr: Any):
   for equation in jaxpr.eqns:
     yield equation.primitive.name

@@ -9,7 +9,10 @@ and it is larger where the scores are large:
 
 with tau the scores, their scale c_t by least squares, and u by ridge regression
 with these variances (a Gaussian process with tau as its mean), or by the
-weighted LASSO, whose penalties are their inverses. What is chosen (which scores,
+weighted LASSO, whose penalties are their inverses. Where scores are wrong about
+an example they are wrong about examples like it: a second ridge regression lets
+u_tj and u_tk have a correlation, `correlation` times the cosine of the scores
+tau_.j and tau_.k over targets. What is chosen (which scores,
 which penalty, which strength) is chosen by cross-validation on all models. Scores
 that do not help a ridge regression clearly have to beat plain LASSO as well, so
 that useless ones do no harm.
@@ -36,6 +39,7 @@ from jdm.solvers import penalties
 _NAME = 'informed'
 _WHO = f'{_NAME}.fit'
 PENALTIES = ('auto', 'ridge', 'l1', 'all')
+_RIDGES = ('ridge', 'correlated', 'plain')
 # Noise over prior variance of an outcome, from the prior alone to nearly none.
 _STRENGTHS = tuple(float(x) for x in np.geomspace(300, 0.03, 9))
 _MIN_RATIO = 1e-2
@@ -64,7 +68,8 @@ class _Candidate(NamedTuple):
   """What may be chosen.
 
   Attributes:
-    kind: 'ridge', 'plain' (ridge without scores), 'l1' or 'lasso'.
+    kind: 'ridge', 'correlated' (ridge with correlated deviations), 'plain'
+      (ridge without scores), 'l1' or 'lasso'.
     prior: index of the scores.
     strength: of ridge; nan otherwise.
     lam: `[num_targets]`, of l1; None otherwise.
@@ -89,6 +94,7 @@ def fit(
     num_folds: int = 5,
     penalty: str = 'auto',
     floor: float = 0.1,
+    correlation: float = 0.5,
     tol: float = 1e-4,
     own_ids: Any = None,
     progress: Callable[[int, int], None] | None = None,
@@ -103,11 +109,13 @@ def fit(
     prior: `[num_train, num_targets]` scores, or a `Prior`, or several of either,
       of which the one that predicts best by itself is taken.
     num_folds: of the cross-validation; model i is in fold i mod num_folds.
-    penalty: 'ridge'; 'l1'; 'all' for the best of both, of plain LASSO and of
-      ridge without scores; or 'auto', which tries l1 only where ridge regression
+    penalty: 'ridge', with and without correlation; 'l1'; 'all' for the best of
+      all of these, of plain LASSO and of ridge without scores; or 'auto', which tries l1 only where ridge regression
       is not better with the scores than without by a standard error over folds
       (with fewer models than examples it costs far more than ridge).
     floor: of the prior's sizes, over their mean: what scores of 0 are given.
+    correlation: of deviations from the scores where two examples have the same
+      scores, in [0, 1); 0 leaves the correlated regression out.
     tol: bound of the relative duality gap.
     own_ids: int `[num_targets]`, the column of `masks` that is the target
       itself, -1 for none. A target is then fitted to, and in every fold scored
@@ -146,6 +154,10 @@ def fit(
         f'`{_WHO}` expects num_folds from 2 to half of the'
         f' {len(observations.masks)} models, got {num_folds}.'
     )
+  if not 0 <= correlation < 1:
+    raise ValueError(
+        f'`{_WHO}` expects a correlation from 0 to below 1, got {correlation}.'
+    )
   shape = observations.num_train, observations.num_targets
   fold_of = folds_lib.assign(len(observations.masks), num_folds)
   if own_ids is not None:
@@ -153,7 +165,9 @@ def fit(
     own_models.check(_WHO, observations.masks, own_ids, fold_of)
   priors = [_checked(one, shape, num_folds, own_ids) for one in _as_list(prior)]
   models = own_models.Models(observations.masks, observations.outcomes, own_ids)
-  choice = _Choice(models, priors, fold_of, floor, tol, progress)
+  choice = _Choice(
+      models, priors, fold_of, _Shape(floor, correlation), tol, progress
+  )
   best = choice.choose(penalty)
   weights, bias, lam, gap = choice.fit(best)
   return observations_lib.to_datamodels(
@@ -225,12 +239,19 @@ def _checked(
   return dataclasses.replace(prior, values=values, without_fold=parts)
 
 
+class _Shape(NamedTuple):
+  """Options of a prior's variances: those of `fit`."""
+
+  floor: float
+  correlation: float
+
+
 class _Choice:
   """Candidates and their errors by cross-validation."""
 
-  def __init__(self, models, priors, fold_of, floor, tol, progress):
+  def __init__(self, models, priors, fold_of, shape, tol, progress):
     self._models = models
-    self._priors, self._floor, self._tol = priors, floor, tol
+    self._priors, self._shape, self._tol = priors, shape, tol
     self._fold_of = fold_of
     self._sizes = np.bincount(fold_of)
     self._num_folds = len(self._sizes)
@@ -251,15 +272,18 @@ class _Choice:
     Errors are averaged over targets before they are compared: with few models
     those of one target say little.
     """
-    kinds = {'ridge': ('ridge',), 'l1': ('l1',)}.get(
-        penalty, ('ridge', 'plain', 'l1', 'lasso')
+    kinds = {'ridge': _RIDGES[:2], 'l1': ('l1',)}.get(
+        penalty, (*_RIDGES, 'l1', 'lasso')
     )
+    if not self._shape.correlation:
+      kinds = tuple(kind for kind in kinds if kind != 'correlated')
     self._steps = self._num_folds * (1 + len(kinds))
     prior = self._best_prior()
     found: dict[str, _Candidate] = {}
     for kind in kinds:
-      if kind in ('ridge', 'plain'):
-        found[kind] = self._lowest(self._ridges(kind, prior))
+      if kind in _RIDGES:
+        near = found.get('ridge') if kind == 'correlated' else None
+        found[kind] = self._lowest(self._ridges(kind, prior, near))
       elif penalty != 'auto' or not self._helps(found):
         found[kind] = self._lasso(kind, prior)
     best = self._lowest(list(found.values()))
@@ -337,13 +361,19 @@ class _Choice:
     shares = np.stack([self._shares(np.stack(found)) for found in errors])
     return int(np.argmin(shares @ self._sizes))
 
-  def _ridges(self, kind: str, prior: int) -> list[_Candidate]:
-    """Ridge regression at each strength."""
-    errors = [[] for _ in _STRENGTHS]
+  def _ridges(
+      self, kind: str, prior: int, near: _Candidate | None
+  ) -> list[_Candidate]:
+    """Ridge regression at each strength, or at those about another's."""
+    strengths = _STRENGTHS
+    if near is not None:
+      middle = _STRENGTHS.index(near.strength)
+      strengths = _STRENGTHS[max(middle - 1, 0) : middle + 2]
+    errors = [[] for _ in strengths]
     for fold in range(self._num_folds):
       rest, left_out = self._split(fold)
-      scores = self._scores(prior, fold) if kind == 'ridge' else None
-      for index, found in enumerate(self._ridge(rest, scores, _STRENGTHS)):
+      scores = self._scores(prior, fold)
+      for index, found in enumerate(self._ridge(kind, rest, scores, strengths)):
         errors[index].append(own_models.errors(rest, left_out, found.weights.T))
       self._tick()
     return [
@@ -355,23 +385,29 @@ class _Choice:
             errors=self._average(some),
             by_fold=self._shares(np.stack(some)),
         )
-        for strength, some in zip(_STRENGTHS, errors)
+        for strength, some in zip(strengths, errors)
     ]
 
-  def _ridge(self, models: own_models.Models, scores, strengths):
-    """Solutions at several strengths; scores may be None."""
-    if scores is None:
+  def _ridge(self, kind: str, models: own_models.Models, scores, strengths):
+    """Solutions at several strengths."""
+    features = None
+    if kind == 'plain':
       mean = np.zeros((models.masks.shape[1], models.outcomes.shape[1]))
       variance = np.ones_like(mean)
     else:
       mean = own_models.offset(models, scores)
-      variance = _prior_variance(scores, self._floor)
+      variance = _prior_variance(scores, self._shape.floor)
+    if kind == 'correlated':
+      share = self._shape.correlation
+      variance = (1 - share) * variance
+      features = np.sqrt(share / (1 - share)) * _directions(scores)
     return general_ridge.path(
         models.masks,
         models.outcomes,
         mean,
         variance,
         [strength * models.unit() for strength in strengths],
+        features=features,
         own_ids=models.own_ids,
         tol=self._tol,
     )
@@ -414,7 +450,7 @@ class _Choice:
     if kind == 'lasso':
       return np.zeros((1, 1)), None
     scores = self._scores(prior, fold)
-    factor = 1 / _prior_variance(scores, self._floor)
+    factor = 1 / _prior_variance(scores, self._shape.floor)
     return own_models.offset(models, scores), factor
 
   def _grid(self, kind, prior) -> np.ndarray:
@@ -433,11 +469,9 @@ class _Choice:
   def fit(self, best: _Candidate):
     """Weights, bias, lam and gap of a candidate on all models."""
     models = self._models
-    if best.kind in ('ridge', 'plain'):
-      scores = None
-      if best.kind == 'ridge':
-        scores = self._scores(best.prior, None)
-      (found,) = self._ridge(models, scores, (best.strength,))
+    if best.kind in _RIDGES:
+      scores = self._scores(best.prior, None)
+      (found,) = self._ridge(best.kind, models, scores, (best.strength,))
       weights, gap = found.weights.T, found.gap
       lam = np.full(len(gap), best.strength * models.unit())
     else:
@@ -461,6 +495,17 @@ def _like(by_fold: np.ndarray, errors: np.ndarray) -> np.ndarray:
   middle = (1,) * (errors.ndim - 2)
   shape = (len(by_fold), *middle, by_fold.shape[1])
   return np.broadcast_to(by_fold.reshape(shape), errors.shape)
+
+
+def _directions(scores: np.ndarray) -> np.ndarray:
+  """Of each example's scores over targets, unit length; the same shape.
+
+  Targets count alike, whatever their scale.
+  """
+  sizes = np.abs(scores).mean(axis=0)
+  scaled = scores / np.where(sizes > 0, sizes, 1)[None]
+  lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
+  return scaled / np.where(lengths > 0, lengths, 1)
 
 
 def _prior_variance(scores: np.ndarray, floor: float) -> np.ndarray:

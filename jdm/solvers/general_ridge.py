@@ -10,6 +10,10 @@ conjugate gradients solve for all targets at once: one product with the Gram
 matrix (or two with the masks, where models are few) a step. Targets need no
 factorization of their own.
 
+Features F [num_train, num_features] make weights vary together, those with
+alike features alike: their covariance is D (I + F F') D instead of D^2, and
+w = w0 + D (I, F) z with a z that is longer by the features.
+
 Targets that leave models out, each its own (a target that is a training example
 is fitted to the models that did not train on it), take the two products with
 the masks: outcomes of the models left out count as 0 in between.
@@ -88,7 +92,7 @@ def apply(design: Design, weights: jax.Array) -> jax.Array:
 
 
 class _Step(NamedTuple):
-  """Where conjugate gradients are; arrays `[num_targets, num_train]`."""
+  """Where conjugate gradients are; arrays of the shape of z."""
 
   point: jax.Array
   residual: jax.Array
@@ -97,16 +101,44 @@ class _Step(NamedTuple):
   count: jax.Array
 
 
+class Prior(NamedTuple):
+  """How weights deviate from their mean, as functions of z; float32.
+
+  Attributes:
+    scales: `[num_targets, num_train]`, D.
+    features: `[num_train, num_features]`, F, or None.
+  """
+
+  scales: jax.Array
+  features: jax.Array | None
+
+  def deviations(self, z: jax.Array) -> jax.Array:
+    """D (I, F) z, `[num_targets, num_train]`."""
+    if self.features is None:
+      return self.scales * z
+    num_train = self.scales.shape[1]
+    shared = _product(z[:, num_train:], self.features.T)
+    return self.scales * (z[:, :num_train] + shared)
+
+  def transposed(self, weights: jax.Array) -> jax.Array:
+    """(I, F)' D weights, the shape of z."""
+    scaled = self.scales * weights
+    if self.features is None:
+      return scaled
+    shared = _product(scaled, self.features)
+    return jnp.concatenate([scaled, shared], axis=1)
+
+
 @functools.partial(jax.jit, static_argnames='max_steps')
-def _solve(design, right, scales, lam, start, bound, *, max_steps):
-  """Solves (D G D + lam I) z = right until ||residual||^2 <= bound.
+def _solve(design, right, prior, lam, start, bound, *, max_steps):
+  """Solves (A' G A + lam I) z = right until ||residual||^2 <= bound.
 
   Args:
     design: of the masks.
-    right: `[num_targets, num_train]`.
-    scales: `[num_targets, num_train]`, D.
+    right: `[num_targets, length of z]`.
+    prior: A = D (I, F).
     lam: `[num_targets]`.
-    start: `[num_targets, num_train]`.
+    start: the shape of `right`.
     bound: `[num_targets]`.
     max_steps: steps at most.
 
@@ -115,7 +147,8 @@ def _solve(design, right, scales, lam, start, bound, *, max_steps):
   """
 
   def product(z):
-    return scales * apply(design, scales * z) + lam[:, None] * z
+    image = apply(design, prior.deviations(z))
+    return prior.transposed(image) + lam[:, None] * z
 
   def unfinished(step):
     return jnp.any(step.square > bound) & (step.count < max_steps)
@@ -158,20 +191,20 @@ class Solution(NamedTuple):
 
 
 class _Part(NamedTuple):
-  """Some targets, as `_solve` takes them; arrays of `[num_targets, num_train]`.
+  """Some targets, as `_solve` takes them.
 
   Attributes:
     design: of their models.
-    mean: w0.
-    scales: D.
-    right: right side.
+    mean: w0, `[num_targets, num_train]`.
+    prior: of the deviations from it.
+    right: right side, `[num_targets, length of z]`.
     start: z to start from.
     variance: float64 `[num_targets]`, of the outcomes.
   """
 
   design: Design
   mean: jax.Array
-  scales: jax.Array
+  prior: Prior
   right: jax.Array
   start: jax.Array
   variance: np.ndarray
@@ -184,6 +217,7 @@ def path(
     prior_variance: np.ndarray,
     lams: Any,
     *,
+    features: np.ndarray | None = None,
     own_ids: Any = None,
     tol: float = 1e-4,
     tile: int = 1024,
@@ -198,6 +232,8 @@ def path(
     prior_variance: `[num_train, num_targets]`, v, above 0.
     lams: penalties above 0, each a number or `[num_targets]`; each starts from
       the solution before.
+    features: `[num_train, num_features]`, F of the covariance D (I + F F') D,
+      shared by all targets; none by default.
     own_ids: int `[num_targets]`, the column of `masks` that is the target
       itself, -1 for none. A target is then fitted to, and certified by, the
       models that did not train on it, and m is their number; its own weight is
@@ -210,7 +246,8 @@ def path(
     The solution at each penalty.
 
   Raises:
-    ValueError: if `own_ids` make no sense, or a target has fewer than 2 models.
+    ValueError: if features are not of the training examples, `own_ids` make no
+      sense, or a target has fewer than 2 models.
   """
   num_targets = outcomes.shape[1]
   if own_ids is not None:
@@ -222,7 +259,7 @@ def path(
       for start in range(0, num_targets, tile)
   ]
   shared = placed, masks, mean_mask
-  priors = prior_mean, prior_variance
+  priors = prior_mean, prior_variance, _placed(features, masks.shape[1])
   if own_ids is None:
     rows = (outcomes - outcomes.mean(axis=0)[None]).astype(np.float32)
     variance = np.mean(rows.astype(np.float64) ** 2, axis=0)
@@ -238,18 +275,39 @@ def path(
     yield Solution(*map(np.concatenate, zip(*found)))
 
 
-def _part(placed, masks, mean_mask, outcomes, variance, mean, prior, part):
+def _placed(features: np.ndarray | None, num_train: int) -> jax.Array | None:
+  """Features on the device, at most as many as training examples."""
+  if features is None:
+    return None
+  if features.ndim != 2 or len(features) != num_train:
+    raise ValueError(
+        'Features of a ridge regression are expected as [num_train,'
+        f' num_features] with {num_train} rows, got shape {features.shape}.'
+    )
+  if features.shape[1] > num_train:  # As many as this have the same F F'.
+    values, vectors = np.linalg.eigh(features @ features.T)
+    features = vectors * np.sqrt(np.maximum(values, 0))[None]
+  return jnp.asarray(features, 'float32')
+
+
+def _part(
+    placed, masks, mean_mask, outcomes, variance, mean, prior, features, part
+):
   """Some targets that all models count for, from centred outcomes."""
   mean = jnp.asarray(mean[:, part].T, 'float32')
   scales = jnp.asarray(np.sqrt(prior[:, part]).T, 'float32')
+  deviations = Prior(scales, features)
   cross = masks.T.astype(np.float32) @ outcomes[:, part] / len(masks)
   cross -= mean_mask[:, None] * outcomes[:, part].mean(axis=0)[None]
-  right = scales * (jnp.asarray(cross.T, 'float32') - apply(placed, mean))
+  left = jnp.asarray(cross.T, 'float32') - apply(placed, mean)
+  right = deviations.transposed(left)
   start = jnp.zeros_like(right)
-  return _Part(placed, mean, scales, right, start, variance[part])
+  return _Part(placed, mean, deviations, right, start, variance[part])
 
 
-def _own_part(placed, masks, mean_mask, outcomes, own_ids, mean, prior, part):
+def _own_part(
+    placed, masks, mean_mask, outcomes, own_ids, mean, prior, features, part
+):
   """Some targets, each with its own models."""
   own = own_ids[part]
   kept = direct.kept_models(masks, own_ids, np.arange(len(own_ids))[part])
@@ -268,12 +326,14 @@ def _own_part(placed, masks, mean_mask, outcomes, own_ids, mean, prior, part):
   # A weight of scale 0 stays at its mean.
   places = np.flatnonzero(own >= 0), own[own >= 0]
   means[places] = scales[places] = 0
-  means, scales = jnp.asarray(means), jnp.asarray(scales)
+  means = jnp.asarray(means)
+  deviations = Prior(jnp.asarray(scales), features)
   cross = rows.astype(np.float32) @ (masks - mean_mask[None]).astype(np.float32)
   cross = jnp.asarray(cross / count[:, None], 'float32')
-  right = scales * (cross - apply(placed, means))
+  right = deviations.transposed(cross - apply(placed, means))
   variance = np.sum(rows**2, axis=1) / count
-  return _Part(placed, means, scales, right, jnp.zeros_like(right), variance)
+  start = jnp.zeros_like(right)
+  return _Part(placed, means, deviations, right, start, variance)
 
 
 def _advance(part: _Part, lam, tol: float, max_steps: int):
@@ -284,7 +344,7 @@ def _advance(part: _Part, lam, tol: float, max_steps: int):
   z, square = _solve(
       part.design,
       part.right,
-      part.scales,
+      part.prior,
       jnp.asarray(lam, 'float32'),
       part.start,
       jnp.asarray(bound, 'float32'),
@@ -293,5 +353,5 @@ def _advance(part: _Part, lam, tol: float, max_steps: int):
   gap = np.asarray(square, np.float64) / lam
   level = np.where(variance > 0, variance, 1)
   gap = np.where(variance > 0, gap / level, 0)
-  weights = np.asarray(part.mean + part.scales * z)
+  weights = np.asarray(part.mean + part.prior.deviations(z))
   return part._replace(start=z), Solution(weights, gap)

@@ -97,6 +97,13 @@ class GradientsTest(parameterized.TestCase):
     trained = made.trained('linear', 1)
     self.assertTrue(trained_lib.is_smooth(trained.model, trained.inputs))
 
+  @parameterized.parameters(('linear', True), ('mlp', False))
+  def test_linear_models_are_known(self, model, expected):
+    trained = made.trained(model, 1)
+    self.assertEqual(
+        trained_lib.is_linear(trained.model, trained.inputs), expected
+    )
+
 
 if __name__ == '__main__':
   absltest.main()

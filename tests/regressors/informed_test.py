@@ -75,6 +75,36 @@ class InformedTest(parameterized.TestCase):
     several = informed.fit(*pair, [noise, scores, -noise], penalty='ridge')
     np.testing.assert_array_equal(several.weights, one.weights)
 
+  @parameterized.parameters(None, 2)
+  def test_learns_what_alike_examples_share(self, own):
+    generator = np.random.default_rng(0)
+    # 12 groups of 5 examples; scores are wrong about whole groups.
+    groups = generator.normal(size=(12, 40)).repeat(5, axis=0)
+    scores = groups + 0.3 * generator.normal(size=(60, 40))
+    wrong = generator.normal(size=(12, 40)).repeat(5, axis=0)
+    weights = scores + wrong
+    masks = planted.fixed_size_masks(generator, 700, 60, 0.5)
+    signal = masks @ weights
+    outcomes = signal + signal.std() * generator.normal(size=signal.shape)
+    own_ids = None if own is None else np.full(40, own)
+    shared, apart = (
+        informed.fit(
+            masks[:300],
+            outcomes[:300],
+            scores,
+            penalty='ridge',
+            correlation=correlation,
+            own_ids=own_ids,
+        )
+        for correlation in (0.5, 0)
+    )
+    heldout = masks[300:], signal[300:]
+    self.assertGreater(_lds(shared, heldout), _lds(apart, heldout) + 0.03)
+    self.assertLess(shared.val_mse.mean(), apart.val_mse.mean())
+    self.assertTrue((shared.gap <= 1.1e-4).all())
+    if own is not None:
+      np.testing.assert_array_equal(shared.weights[own], 0)
+
   def test_each_fold_is_scored_without_its_models(self):
     pair, _, scores = _problem(3)
     generator = np.random.default_rng(0)
@@ -108,7 +138,13 @@ class InformedTest(parameterized.TestCase):
     unknown[own_ids[own_ids >= 0], np.flatnonzero(own_ids >= 0)] = np.nan
     for penalty in ('ridge', 'l1'):
       fitted = informed.fit(
-          masks, outcomes, unknown, own_ids=own_ids, penalty=penalty, tol=1e-7
+          masks,
+          outcomes,
+          unknown,
+          own_ids=own_ids,
+          penalty=penalty,
+          correlation=0,
+          tol=1e-7,
       )
       for j, own in enumerate(own_ids):
         rows = np.ones(len(masks), bool) if own < 0 else ~masks[:, own]
@@ -202,6 +238,8 @@ class InformedTest(parameterized.TestCase):
       informed.fit(*pair, scores, num_folds=50)
     with self.assertRaisesRegex(ValueError, 'floor and tol'):
       informed.fit(*pair, scores, floor=0)
+    with self.assertRaisesRegex(ValueError, 'correlation from 0 to below 1'):
+      informed.fit(*pair, scores, correlation=1)
     prior = informed.Prior(values=scores, without_fold=scores[None])
     with self.assertRaisesRegex(ValueError, r'without_fold of shape \(5, 60'):
       informed.fit(*pair, prior)

@@ -6,13 +6,17 @@ from jdm.solvers import general_ridge
 from tests import planted
 
 
-def _dense(masks, outcome, mean, variance, lam):
+def _dense(masks, outcome, mean, variance, lam, features=None):
   """The solution for one target by a dense solve."""
+  covariance = np.eye(len(variance))
+  if features is not None:
+    covariance += features @ features.T
+  covariance *= np.sqrt(variance)[:, None] * np.sqrt(variance)[None]
   centred = masks - masks.mean(axis=0)[None]
   gram = centred.T @ centred / len(masks)
   left = outcome - outcome.mean() - centred @ mean
   right = centred.T @ left / len(masks)
-  return mean + np.linalg.solve(gram + lam * np.diag(1 / variance), right)
+  return mean + np.linalg.solve(gram + lam * np.linalg.inv(covariance), right)
 
 
 class GeneralRidgeTest(parameterized.TestCase):
@@ -88,6 +92,56 @@ class GeneralRidgeTest(parameterized.TestCase):
         if own >= 0:
           self.assertEqual(solution.weights[j, own], 0)
       self.assertTrue((solution.gap <= 1e-8).all())
+
+  @parameterized.product(num_features=(3, 100), own=(None, 7))
+  def test_weights_that_vary_together(self, num_features, own):
+    problem = planted.sparse_linear(1, 40, 90, 4)
+    generator = np.random.default_rng(1)
+    mean = generator.normal(size=(40, 4))
+    variance = generator.uniform(0.1, 3, size=(40, 4))
+    features = generator.normal(size=(40, num_features))
+    own_ids = None if own is None else np.full(4, own)
+    rows = slice(None) if own is None else ~problem.masks[:, own]
+    some = np.arange(40) != -1 if own is None else np.arange(40) != own
+    found = general_ridge.path(
+        problem.masks,
+        problem.outcomes,
+        mean,
+        variance,
+        [1.0, 0.3],
+        features=features,
+        own_ids=own_ids,
+        tol=1e-9,
+        tile=3,
+    )
+    for lam, solution in zip([1.0, 0.3], found):
+      for j in range(4):
+        expected = _dense(
+            problem.masks[rows][:, some],
+            problem.outcomes[rows, j],
+            mean[some, j],
+            variance[some, j],
+            lam,
+            features[some],
+        )
+        np.testing.assert_allclose(
+            solution.weights[j, some], expected, atol=1e-3
+        )
+      self.assertTrue((solution.gap <= 1e-8).all())
+
+  def test_features_of_other_examples_raise(self):
+    problem = planted.sparse_linear(1, 40, 90, 4)
+    flat = np.zeros((40, 4)), np.ones((40, 4))
+    with self.assertRaisesRegex(ValueError, r'40 rows, got shape \(4, 40\)'):
+      next(
+          general_ridge.path(
+              problem.masks,
+              problem.outcomes,
+              *flat,
+              [0.1],
+              features=np.ones((4, 40)),
+          )
+      )
 
   def test_no_own_ids_are_no_target_of_its_own(self):
     problem = planted.sparse_linear(4, 40, 100, 3)
