@@ -267,6 +267,19 @@ class CompareTest(parameterized.TestCase):
     self.assertEqual(row['options'], {'num_prior': 30, 'num_folds': 5})
     self.assertGreater(row['gradients'], 0)
 
+  def test_budgets_share_a_prior_and_each_counts_its_time(self):
+    folder = self.create_tempdir().full_path
+    shared = dataclasses.replace(_TINY, budgets=(20, 30), num_prior=15)
+    with mock.patch.dict(attributor_cases.SETTINGS, tiny=shared):
+      case = attributor_cases.Case(shared, f'{folder}/pool', 0.5, 0)
+      first, second = (
+          attributor_methods.informed(case.budget(num))[0]
+          for num in shared.budgets
+      )
+    self.assertEqual(first.cpu_seconds, 0)
+    self.assertGreater(second.cpu_seconds, 0)
+    self.assertEqual(first.gradients, second.gradients)
+
   @parameterized.parameters(
       (['digits'], {}),
       (['tiny'], {'chosen': ['shapley']}),

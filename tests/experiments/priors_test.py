@@ -91,7 +91,10 @@ class PriorsTest(absltest.TestCase):
     rows = store.completed()
     options = {'prior': 'influence', 'outcome': 'soft_margin'}
     found = priors.make(store, rows, num_prior=10, **options)
-    self.assertLen(found, len(priors.DAMPINGS))
+    # Linear models have an exact Hessian beside.
+    num = len(priors.DAMPINGS) + len(priors.EXACT_DAMPINGS)
+    self.assertLen(found, num)
+    self.assertLen([one for one in found if 'logits' in one.name], 9)
     # Of ten models in five folds, the mean of what leaves out each is the mean.
     for prior in found:
       np.testing.assert_allclose(
