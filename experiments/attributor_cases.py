@@ -254,23 +254,27 @@ class Case:
     models = sum(one['models'] for one in spent)
     return sum(one['cpu_seconds'] for one in spent) / max(models, 1)
 
-  def rows(self, num_models: int) -> np.ndarray:
-    """The first completed rows."""
-    return self.store.completed()[:num_models]
+  def rows(self, num_models: int, first: int = 0) -> np.ndarray:
+    """Completed rows, from the first on."""
+    return self.store.completed()[first : first + num_models]
 
   @functools.cached_property
   def trained(self) -> trained_lib.Trained:
     """Models that attributors may read, of the largest of their budgets."""
-    return self._rebuilt()
+    return self.rebuilt(self._read_rows)
 
   @functools.cached_property
   def with_checkpoints(self) -> trained_lib.Trained:
     """The same, trained again for their checkpoints."""
-    return self._rebuilt(epochs=self.setting.epochs)
+    return self.rebuilt(self._read_rows, epochs=self.setting.epochs)
 
-  def _rebuilt(self, **options: Any) -> trained_lib.Trained:
+  @property
+  def _read_rows(self) -> np.ndarray:
     most = max(*self.setting.few, self.setting.num_prior)
-    rows = self.rows(min(most, self.num_models))
+    return self.rows(min(most, self.num_models))
+
+  def rebuilt(self, rows: np.ndarray, **options: Any) -> trained_lib.Trained:
+    """Some models, with what `rebuild.rebuild` is told."""
     trained = rebuild.rebuild(
         self.store,
         rows,
@@ -339,10 +343,12 @@ class Budget:
   Attributes:
     case: the pool.
     num_models: models in all.
+    first: models that are left out before them, for the halves of a budget.
   """
 
   case: Case
   num_models: int
+  first: int = 0
 
   @property
   def num_val(self) -> int:
@@ -352,13 +358,24 @@ class Budget:
   @functools.cached_property
   def masks(self) -> np.ndarray:
     """Of all models, bool `[num_models, num_train]`."""
-    return self.case.store.read('masks', self.case.rows(self.num_models))
+    return self.case.store.read('masks', self._rows)
 
   @functools.cached_property
   def outcomes(self) -> np.ndarray:
     """`[num_models, num_targets]`."""
-    rows = self.case.rows(self.num_models)
-    return self.case.of_targets(self.case.store.read(self.case.outcome, rows))
+    outcomes = self.case.store.read(self.case.outcome, self._rows)
+    return self.case.of_targets(outcomes)
+
+  @property
+  def _rows(self) -> np.ndarray:
+    return self.case.rows(self.num_models, self.first)
+
+  def halves(self) -> tuple['Budget', 'Budget']:
+    """Its first and its last models, as many of each."""
+    half = self.num_models // 2
+    return Budget(self.case, half, self.first), Budget(
+        self.case, half, self.first + self.num_models - half
+    )
 
   @functools.cached_property
   def trained(self) -> trained_lib.Trained:
@@ -369,6 +386,8 @@ class Budget:
   def read_by_priors(self) -> trained_lib.Trained:
     """Models whose gradients an informed regression reads."""
     most = min(self.num_models, self.case.setting.num_prior)
+    if self.first:
+      return self.case.rebuilt(self._rows[:most])
     return self.case.trained.take(slice(0, most))
 
   @functools.cached_property

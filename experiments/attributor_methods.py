@@ -101,6 +101,15 @@ def choose(budget: cases.Budget, found: Sequence[Candidate]) -> Candidate:
   return found[int(np.argmax(marks))]
 
 
+def overlap_of_halves(method: Method, budget: cases.Budget) -> float:
+  """Share of the most helpful examples that fits to both halves agree on."""
+  first, second = (
+      choose(half, method.find(half)).values for half in budget.halves()
+  )
+  num_top = min(NUM_TOP, len(first))
+  return float(metrics.top_overlap(first, second, num_top).mean())
+
+
 def _in_halves(
     trained: attributors.Trained,
     score: Callable[[attributors.Trained], Sequence[scores_lib.Scores]],
@@ -273,7 +282,7 @@ def informed(budget: cases.Budget) -> list[Candidate]:
   models = budget.read_by_priors
   num_folds = min(priors.NUM_FOLDS, budget.num_models // 2)
   prior, seconds = budget.case.kept(
-      ('influence', models.num_models, num_folds),
+      ('influence', budget.first, models.num_models, num_folds),
       lambda: priors.cross_fitted('influence', models, num_folds),
   )
   fitted = informed_lib.fit(

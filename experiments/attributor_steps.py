@@ -136,6 +136,13 @@ def _rows(name, case, chosen, checks) -> list[dict[str, Any]]:
             os.path.join(case.folder, f'{method}_{budget}_checks.json'),
             lambda m=method, v=found['values']: _checked(case, m, v, setting),
         )
+        if not own.reads_models and case.own_ids is None:
+          row |= _kept(
+              os.path.join(case.folder, f'{method}_{budget}_halves.json'),
+              lambda own=own, b=case.budget(budget): {
+                  'top_overlap': methods.overlap_of_halves(own, b)
+              },
+          )
       rows.append(row)
   peers = glob.glob(os.path.join(case.folder, 'peer_*.npz'))
   found = [{'setting': name, **_peer(case, path)} for path in peers]

@@ -13,7 +13,8 @@ mislabels (harm, summed over targets) and planted duplicates (pairs) are found.
 
 Options are chosen on validation models, the last fifth of a budget, never on
 held-out ones. `top_overlap` is the share of the ten most helpful examples of a
-target that two halves of the models agree on. `cost_over_training` is the time
+target that two halves of the models agree on (regressions are fitted to each
+half for it, at the largest budget of the first pool). `cost_over_training` is the time
 of a method over that of training the models that it reads: on networks as small
 as these it is above 1 for influence, whose products of all examples with a
 subset, n |S| (widths + targets) of them a model, are more than the training's

@@ -88,6 +88,7 @@ class CompareTest(parameterized.TestCase):
     self.assertEqual(by_name['ridge']['num_models'], 30)
     self.assertEqual(by_name['influence']['num_models'], 15)
     self.assertEqual(by_name['input_similarity']['num_models'], 0)
+    self.assertBetween(by_name['ridge']['top_overlap'], 0, 1)
     self.assertEqual(by_name['influence']['num_candidates'], 7)
     self._check_files(folder, rows)
     self._check_peers(folder, rows)
@@ -264,6 +265,8 @@ class CompareTest(parameterized.TestCase):
     folder = self.create_tempdir().full_path
     (row,) = self._run(folder, chosen=['informed'])
     self.assertEqual(row['num_models'], 30)
+    # Its halves read the models of one half each.
+    self.assertBetween(row['top_overlap'], 0.1, 1)
     self.assertEqual(row['options'], {'num_prior': 30, 'num_folds': 5})
     self.assertGreater(row['gradients'], 0)
 
