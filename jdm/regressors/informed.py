@@ -44,6 +44,8 @@ _RIDGES = ('ridge', 'correlated', 'plain')
 _STRENGTHS = tuple(float(x) for x in np.geomspace(300, 0.03, 9))
 _MIN_RATIO = 1e-2
 _NUM_LAMS = 20
+# Numbers that stand for an example's scores over targets, at most.
+_MOST_DIRECTIONS = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -498,12 +500,23 @@ def _like(by_fold: np.ndarray, errors: np.ndarray) -> np.ndarray:
 
 
 def _directions(scores: np.ndarray) -> np.ndarray:
-  """Of each example's scores over targets, unit length; the same shape.
+  """Of each example's scores over targets, unit length.
 
-  Targets count alike, whatever their scale.
+  Targets count alike, whatever their scale. Of many targets a random projection
+  keeps the cosines to 3 % or so.
+
+  Args:
+    scores: `[num_train, num_targets]`.
+
+  Returns:
+    `[num_train, num_targets or less]`.
   """
   sizes = np.abs(scores).mean(axis=0)
   scaled = scores / np.where(sizes > 0, sizes, 1)[None]
+  num_targets = scores.shape[1]
+  if num_targets > _MOST_DIRECTIONS:
+    shape = num_targets, _MOST_DIRECTIONS
+    scaled = scaled @ np.random.default_rng(0).standard_normal(shape)
   lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
   return scaled / np.where(lengths > 0, lengths, 1)
 

@@ -105,6 +105,26 @@ class InformedTest(parameterized.TestCase):
     if own is not None:
       np.testing.assert_array_equal(shared.weights[own], 0)
 
+  def test_many_targets_tell_whose_scores_are_alike_by_a_projection(self):
+    generator = np.random.default_rng(0)
+    groups = generator.normal(size=(12, 1100)).repeat(5, axis=0)
+    scores = groups + 0.3 * generator.normal(size=(60, 1100))
+    weights = scores + generator.normal(size=(12, 1100)).repeat(5, axis=0)
+    masks = planted.fixed_size_masks(generator, 400, 60, 0.5)
+    signal = masks @ weights
+    outcomes = signal + signal.std() * generator.normal(size=signal.shape)
+    data = masks[:200], outcomes[:200]
+    options = {'penalty': 'ridge', 'num_folds': 2}
+    fitted = informed.fit(*data, scores, **options)
+    some = slice(0, 40)  # Of so few all directions are taken.
+    fewer = informed.fit(
+        masks[:200], outcomes[:200, some], scores[:, some], **options
+    )
+    found = metrics.spearman(masks[200:] @ fitted.weights, signal[200:])
+    expected = metrics.spearman(masks[200:] @ fewer.weights, signal[200:, some])
+    self.assertGreater(found[some].mean(), expected.mean() - 0.02)
+    self.assertTrue((fitted.gap <= 1.1e-4).all())
+
   def test_each_fold_is_scored_without_its_models(self):
     pair, _, scores = _problem(3)
     generator = np.random.default_rng(0)
