@@ -320,11 +320,14 @@ class Case:
       make: makes it.
 
     Returns:
-      It, and the CPU seconds that it took an earlier budget; 0 for the first.
+      It, and the CPU seconds that it took the budget before; 0 where this one
+      made it.
     """
     if name in self._shared:
       return self._shared[name]
-    self._shared[name] = found = timed(make)
+    found = timed(make)
+    self._shared.clear()  # Others are large, and done with.
+    self._shared[name] = found
     return found[0], 0.0
 
   @functools.cached_property
@@ -380,25 +383,29 @@ class Budget:
   @functools.cached_property
   def trained(self) -> trained_lib.Trained:
     """The models themselves, but those for validation."""
-    return self.case.trained.take(slice(0, self.num_models - self.num_val))
+    return self._read(self.num_models - self.num_val)
+
+  def _read(self, num_models: int) -> trained_lib.Trained:
+    if self.first:
+      return self.case.rebuilt(self._rows[:num_models])
+    return self.case.trained.take(slice(0, num_models))
 
   @functools.cached_property
   def read_by_priors(self) -> trained_lib.Trained:
     """Models whose gradients an informed regression reads."""
-    most = min(self.num_models, self.case.setting.num_prior)
-    if self.first:
-      return self.case.rebuilt(self._rows[:most])
-    return self.case.trained.take(slice(0, most))
+    return self._read(min(self.num_models, self.case.setting.num_prior))
 
   @functools.cached_property
   def with_checkpoints(self) -> trained_lib.Trained:
     """The same, trained again for their checkpoints."""
+    if self.first:
+      raise ValueError('models with checkpoints are those of whole budgets')
     some = slice(0, self.num_models - self.num_val)
     return self.case.with_checkpoints.take(some)
 
   def of_two(self, *, checkpoints: bool = False) -> 'Budget':
     """The same with two models to read: compiles what all of them need."""
-    other = Budget(self.case, self.num_models)
+    other = Budget(self.case, self.num_models, self.first)
     other.__dict__['trained'] = self.trained.take(slice(0, 2))
     if checkpoints:
       some = self.with_checkpoints.take(slice(0, 2))

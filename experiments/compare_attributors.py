@@ -13,8 +13,10 @@ mislabels (harm, summed over targets) and planted duplicates (pairs) are found.
 
 Options are chosen on validation models, the last fifth of a budget, never on
 held-out ones. `top_overlap` is the share of the ten most helpful examples of a
-target that two halves of the models agree on (regressions are fitted to each
-half for it, at the largest budget of the first pool). `cost_over_training` is the time
+target that two halves of the models agree on. Regressions are fitted to each
+half of the largest budget of the first pool for it (test targets, with --checks),
+informed ones with the gradients of each half, of at most as many models as the
+whole has. `cost_over_training` is the time
 of a method over that of training the models that it reads: on networks as small
 as these it is above 1 for influence, whose products of all examples with a
 subset, n |S| (widths + targets) of them a model, are more than the training's

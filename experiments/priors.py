@@ -20,14 +20,26 @@ from jdm.solvers import folds
 DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # Where the matrix is the exact Hessian, less is wrong about it.
 EXACT_DAMPINGS = (1e-4, 1e-3, *DAMPINGS)
+_MOST_WRITTEN = 1e8  # Numbers of the rows of an exact Hessian.
 NUM_FOLDS = 5
 _EPOCHS = (2, 4, 6, 8, 10)  # Of the checkpoints of TracIn.
 
 
 def _influence(some: trained_lib.Trained) -> list[scores_lib.Scores]:
-  """With the exact Hessian, too, where that costs no more: linear models."""
+  """With the exact Hessian, too, for linear models that are not large.
+
+  Its matrix is of parameters, and its rows are one for each example and class.
+  """
   found = influence.path(some, dampings=DAMPINGS)
-  if not some.is_regression and trained_lib.is_linear(some.model, some.inputs):
+  if some.is_regression:
+    return found
+  num_parameters = some.parameters.shape[1]
+  rows = some.num_train * len(np.unique(some.labels))
+  is_small = (
+      num_parameters <= some.num_train
+      and rows * num_parameters <= _MOST_WRITTEN
+  )
+  if is_small and trained_lib.is_linear(some.model, some.inputs):
     found += influence.path(some, dampings=EXACT_DAMPINGS, curvature='logits')
   return found
 

@@ -112,9 +112,10 @@ def fit(
       of which the one that predicts best by itself is taken.
     num_folds: of the cross-validation; model i is in fold i mod num_folds.
     penalty: 'ridge', with and without correlation; 'l1'; 'all' for the best of
-      all of these, of plain LASSO and of ridge without scores; or 'auto', which tries l1 only where ridge regression
-      is not better with the scores than without by a standard error over folds
-      (with fewer models than examples it costs far more than ridge).
+      all of these, of plain LASSO and of ridge without scores; or 'auto', which
+      tries l1 only where ridge regression is not better with the scores than
+      without by a standard error over folds (with fewer models than examples it
+      costs far more than ridge).
     floor: of the prior's sizes, over their mean: what scores of 0 are given.
     correlation: of deviations from the scores where two examples have the same
       scores, in [0, 1); 0 leaves the correlated regression out.
@@ -203,8 +204,8 @@ def _checked(
     num_folds: int,
     own_ids: np.ndarray | None,
 ) -> Prior:
-  """The prior in float64, or an error that says what is wrong."""
-  values = np.asarray(prior.values, np.float64)
+  """The prior, or an error that says what is wrong."""
+  values = np.asarray(prior.values)
   if values.shape != shape:
     turned = values.shape == shape[::-1]
     cure = '; it is transposed: pass `prior.T`' if turned else ''
@@ -214,31 +215,36 @@ def _checked(
     )
   parts = prior.without_fold
   if parts is not None:
-    parts = np.asarray(parts, np.float64)
+    parts = np.asarray(parts)
     if parts.shape != (num_folds, *shape):
       raise ValueError(
           f'`{_WHO}` expects without_fold of shape {(num_folds, *shape)}, the'
           f' prior without each fold, got {parts.shape}.'
       )
-  if own_ids is not None:
-    values = own_models.without_own(values, own_ids)
-    if parts is not None:
-      parts = own_models.without_own(parts, own_ids)
-  for array in (values, parts):
-    if array is not None and not np.isfinite(array).all():
+  for array in (values, *(() if parts is None else parts)):
+    is_finite = np.isfinite(_as_read(array, own_ids))
+    if not is_finite.all():
       raise ValueError(
           f'`{_WHO}` expects a finite prior, got'
-          f' {int(np.sum(~np.isfinite(array)))} of {array.size} values that are'
+          f' {int(np.sum(~is_finite))} of {array.size} values that are'
           ' not; raise the damping of the scores, or drop the models that'
           ' diverged.'
       )
-  if (np.ptp(values, axis=0) == 0).all():
+  if (np.ptp(_as_read(values, own_ids), axis=0) == 0).all():
     raise ValueError(
         f'`{_WHO}` expects a prior that tells examples apart, got the same'
         ' value for all examples of each target; without scores use'
         ' `regressors.lasso`.'
     )
   return dataclasses.replace(prior, values=values, without_fold=parts)
+
+
+def _as_read(scores: np.ndarray, own_ids: np.ndarray | None) -> np.ndarray:
+  """Scores in float64, 0 of each example on itself."""
+  scores = np.asarray(scores, np.float64)
+  if own_ids is None:
+    return scores
+  return own_models.without_own(scores, own_ids)
 
 
 class _Shape(NamedTuple):
@@ -340,9 +346,10 @@ class _Choice:
   def _scores(self, prior: int, fold: int | None) -> np.ndarray:
     """Scores that no model of the fold has a part in."""
     chosen = self._priors[prior]
-    if fold is None or chosen.without_fold is None:
-      return chosen.values
-    return chosen.without_fold[fold]
+    scores = chosen.values
+    if fold is not None and chosen.without_fold is not None:
+      scores = chosen.without_fold[fold]
+    return _as_read(scores, self._models.own_ids)
 
   def _average(self, errors: Sequence[np.ndarray]) -> np.ndarray:
     """Mean over folds, by the models of each."""

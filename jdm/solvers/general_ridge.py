@@ -232,8 +232,9 @@ def path(
     prior_variance: `[num_train, num_targets]`, v, above 0.
     lams: penalties above 0, each a number or `[num_targets]`; each starts from
       the solution before.
-    features: `[num_train, num_features]`, F of the covariance D (I + F F') D,
-      shared by all targets; none by default.
+    features: `[num_train, num_features]`, finite, F of the covariance
+      D (I + F F') D, shared by all targets; none by default. Two products with
+      them are added to each step.
     own_ids: int `[num_targets]`, the column of `masks` that is the target
       itself, -1 for none. A target is then fitted to, and certified by, the
       models that did not train on it, and m is their number; its own weight is
@@ -279,10 +280,16 @@ def _placed(features: np.ndarray | None, num_train: int) -> jax.Array | None:
   """Features on the device, at most as many as training examples."""
   if features is None:
     return None
+  features = np.asarray(features, np.float64)
   if features.ndim != 2 or len(features) != num_train:
     raise ValueError(
         'Features of a ridge regression are expected as [num_train,'
         f' num_features] with {num_train} rows, got shape {features.shape}.'
+    )
+  if not np.isfinite(features).all():
+    raise ValueError(
+        'Features of a ridge regression are expected to be finite, got'
+        f' {int(np.sum(~np.isfinite(features)))} values that are not.'
     )
   if features.shape[1] > num_train:  # As many as this have the same F F'.
     values, vectors = np.linalg.eigh(features @ features.T)

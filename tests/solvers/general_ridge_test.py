@@ -132,16 +132,13 @@ class GeneralRidgeTest(parameterized.TestCase):
   def test_features_of_other_examples_raise(self):
     problem = planted.sparse_linear(1, 40, 90, 4)
     flat = np.zeros((40, 4)), np.ones((40, 4))
-    with self.assertRaisesRegex(ValueError, r'40 rows, got shape \(4, 40\)'):
-      next(
-          general_ridge.path(
-              problem.masks,
-              problem.outcomes,
-              *flat,
-              [0.1],
-              features=np.ones((4, 40)),
-          )
-      )
+    for features, said in (
+        (np.ones((4, 40)), r'40 rows, got shape \(4, 40\)'),
+        (np.full((40, 4), np.nan), 'finite, got 160 values'),
+    ):
+      with self.assertRaisesRegex(ValueError, said):
+        pair = problem.masks, problem.outcomes
+        next(general_ridge.path(*pair, *flat, [0.1], features=features))
 
   def test_no_own_ids_are_no_target_of_its_own(self):
     problem = planted.sparse_linear(4, 40, 100, 3)
