@@ -11,6 +11,7 @@ import numpy as np
 from experiments import priors
 from jdm import datamodels as datamodels_lib
 from jdm import store as store_lib
+from tests.attributors import made as made_lib
 from tests.experiments import forked
 
 _POOL = (
@@ -91,15 +92,25 @@ class PriorsTest(absltest.TestCase):
     rows = store.completed()
     options = {'prior': 'influence', 'outcome': 'soft_margin'}
     found = priors.make(store, rows, num_prior=10, **options)
-    # Linear models have an exact Hessian beside.
-    num = len(priors.DAMPINGS) + len(priors.EXACT_DAMPINGS)
-    self.assertLen(found, num)
-    self.assertLen([one for one in found if 'logits' in one.name], 9)
+    # Of linear models, but with more parameters than examples.
+    self.assertLen(found, len(priors.DAMPINGS))
     # Of ten models in five folds, the mean of what leaves out each is the mean.
     for prior in found:
       np.testing.assert_allclose(
           prior.without_fold.mean(axis=0), prior.values, rtol=1e-3, atol=1e-5
       )
+
+  def test_small_linear_models_have_an_exact_hessian_beside(self):
+    for name, expected in (('linear', 9), ('mlp', 0)):
+      made, gradients = priors.cross_fitted(
+          'influence', made_lib.trained(name, 4), 2
+      )
+      exact = [one for one in made if 'logits' in one.name]
+      self.assertLen(exact, expected)
+      self.assertLen(made, len(priors.DAMPINGS) + expected)
+      # Of 60 examples, 8 targets and a subset of 30: the classes of these, too.
+      per_model = 60 + 8 + 30 + (60 + 8 + 3 * 30 if expected else 0)
+      self.assertEqual(gradients, 4 * per_model)
 
   def test_bad_flags(self):
     for flags, said in (
