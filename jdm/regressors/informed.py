@@ -127,7 +127,8 @@ def fit(
       costs far more than ridge).
     floor: of the prior's sizes, over their mean: what scores of 0 are given.
     correlation: of deviations from the scores where two examples have the same
-      scores, in [0, 1); 0 leaves the correlated regression out.
+      scores, in [0, 1); 0 leaves the correlated regression out. The default has
+      the lowest error of cross-validation on digits (.03 to .95 were tried).
     tol: bound of the relative duality gap.
     own_ids: int `[num_targets]`, the column of `masks` that is the target
       itself, -1 for none. A target is then fitted to, and in every fold scored
