@@ -156,6 +156,7 @@ def _found(case: cases.Case, method: str, num_models: int) -> dict[str, Any]:
   if not os.path.exists(f'{path}.json'):
     own = methods.METHODS[method]
     budget = case.budget(num_models)
+    _ = budget.outcomes  # Trains the pool, if nobody has yet.
     if own.reads_models:
       needs = method == 'tracin'
       own.find(
