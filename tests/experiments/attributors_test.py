@@ -270,6 +270,20 @@ class CompareTest(parameterized.TestCase):
     self.assertEqual(row['options'], {'num_prior': 30, 'num_folds': 5})
     self.assertGreater(row['gradients'], 0)
 
+  def test_training_is_no_part_of_a_methods_time(self):
+    folder = self.create_tempdir().full_path
+    trained, timed = [], attributor_cases.timed
+
+    def watched(make):
+      trained.append(
+          os.path.exists(f'{folder}/tiny/alpha_0.5_seed_0/trained.json')
+      )
+      return timed(make)
+
+    with mock.patch.object(attributor_cases, 'timed', watched):
+      self._run(folder, chosen=['ridge'], checks=False)
+    self.assertEqual(trained, [True])
+
   def test_budgets_share_a_prior_and_each_counts_its_time(self):
     folder = self.create_tempdir().full_path
     shared = dataclasses.replace(_TINY, budgets=(20, 30), num_prior=15)
