@@ -310,7 +310,7 @@ class Case:
         for plant in PLANTS
     }
 
-  def kept(
+  def shared(
       self, name: tuple[Any, ...], make: Callable[[], Any]
   ) -> tuple[Any, float]:
     """What several budgets share, made by the first of them.
@@ -323,15 +323,15 @@ class Case:
       It, and the CPU seconds that it took the budget before; 0 where this one
       made it.
     """
-    if name in self._shared:
-      return self._shared[name]
+    if name in self._of_budgets:
+      return self._of_budgets[name]
     found = timed(make)
-    self._shared.clear()  # Others are large, and done with.
-    self._shared[name] = found
+    self._of_budgets.clear()  # Others are large, and done with.
+    self._of_budgets[name] = found
     return found[0], 0.0
 
   @functools.cached_property
-  def _shared(self) -> dict[tuple[Any, ...], tuple[Any, float]]:
+  def _of_budgets(self) -> dict[tuple[Any, ...], tuple[Any, float]]:
     return {}
 
   def budget(self, num_models: int) -> 'Budget':

@@ -281,7 +281,7 @@ def informed(budget: cases.Budget) -> list[Candidate]:
   """
   models = budget.read_by_priors
   num_folds = min(priors.NUM_FOLDS, budget.num_models // 2)
-  prior, seconds = budget.case.kept(
+  prior, seconds = budget.case.shared(
       ('influence', budget.first, models.num_models, num_folds),
       lambda: priors.cross_fitted('influence', models, num_folds),
   )

@@ -107,7 +107,7 @@ def make(
   return cross_fitted(prior, trained, NUM_FOLDS).scores
 
 
-class CrossFitted(NamedTuple):
+class Candidates(NamedTuple):
   """Candidates for `informed.fit`, and the gradients that they took."""
 
   scores: list[informed.Prior]
@@ -116,7 +116,7 @@ class CrossFitted(NamedTuple):
 
 def cross_fitted(
     prior: str, trained: trained_lib.Trained, num_folds: int
-) -> CrossFitted:
+) -> Candidates:
   """Scores of models with and without each fold, and the gradients they took."""
   found = cross_fit.scores(
       FROM_MODELS[prior],
@@ -135,4 +135,4 @@ def cross_fitted(
   gradients = {  # Dampings share them.
       one.scores.options.get('curvature'): one.scores.gradients for one in found
   }
-  return CrossFitted(made, sum(gradients.values()))
+  return Candidates(made, sum(gradients.values()))

@@ -179,7 +179,7 @@ def fit(
   priors = [_checked(one, shape, num_folds, own_ids) for one in _as_list(prior)]
   models = own_models.Models(observations.masks, observations.outcomes, own_ids)
   choice = _Choice(
-      models, priors, fold_of, _Shape(floor, correlation), tol, progress
+      models, priors, fold_of, _Covariance(floor, correlation), tol, progress
   )
   best = choice.choose(penalty)
   weights, bias, lam, gap = choice.fit(best)
@@ -257,8 +257,8 @@ def _as_read(scores: np.ndarray, own_ids: np.ndarray | None) -> np.ndarray:
   return own_models.without_own(scores, own_ids)
 
 
-class _Shape(NamedTuple):
-  """Options of a prior's variances: those of `fit`."""
+class _Covariance(NamedTuple):
+  """What that of the deviations from scores is made by: options of `fit`."""
 
   floor: float
   correlation: float
@@ -267,9 +267,9 @@ class _Shape(NamedTuple):
 class _Choice:
   """Candidates and their errors by cross-validation."""
 
-  def __init__(self, models, priors, fold_of, shape, tol, progress):
+  def __init__(self, models, priors, fold_of, covariance, tol, progress):
     self._models = models
-    self._priors, self._shape, self._tol = priors, shape, tol
+    self._priors, self._covariance, self._tol = priors, covariance, tol
     self._fold_of = fold_of
     self._sizes = np.bincount(fold_of)
     self._num_folds = len(self._sizes)
@@ -293,7 +293,7 @@ class _Choice:
     kinds = {'ridge': _RIDGES[:2], 'l1': ('l1',)}.get(
         penalty, (*_RIDGES, 'l1', 'lasso')
     )
-    if not self._shape.correlation:
+    if not self._covariance.correlation:
       kinds = tuple(kind for kind in kinds if kind != 'correlated')
     self._steps = self._num_folds * (1 + len(kinds))
     prior = self._best_prior()
@@ -415,9 +415,9 @@ class _Choice:
       variance = np.ones_like(mean)
     else:
       mean = own_models.offset(models, scores)
-      variance = _prior_variance(scores, self._shape.floor)
+      variance = _prior_variance(scores, self._covariance.floor)
     if kind == 'correlated':
-      share = self._shape.correlation
+      share = self._covariance.correlation
       variance = (1 - share) * variance
       features = np.sqrt(share / (1 - share)) * _directions(scores)
     return general_ridge.path(
@@ -469,7 +469,7 @@ class _Choice:
     if kind == 'lasso':
       return np.zeros((1, 1)), None
     scores = self._scores(prior, fold)
-    factor = 1 / _prior_variance(scores, self._shape.floor)
+    factor = 1 / _prior_variance(scores, self._covariance.floor)
     return own_models.offset(models, scores), factor
 
   def _grid(self, kind, prior) -> np.ndarray:

@@ -101,7 +101,7 @@ class _Step(NamedTuple):
   count: jax.Array
 
 
-class Prior(NamedTuple):
+class Deviations(NamedTuple):
   """How weights deviate from their mean, as functions of z; float32.
 
   Attributes:
@@ -112,7 +112,7 @@ class Prior(NamedTuple):
   scales: jax.Array
   features: jax.Array | None
 
-  def deviations(self, z: jax.Array) -> jax.Array:
+  def of(self, z: jax.Array) -> jax.Array:
     """D (I, F) z, `[num_targets, num_train]`."""
     if self.features is None:
       return self.scales * z
@@ -130,13 +130,13 @@ class Prior(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames='max_steps')
-def _solve(design, right, prior, lam, start, bound, *, max_steps):
+def _solve(design, right, deviations, lam, start, bound, *, max_steps):
   """Solves (A' G A + lam I) z = right until ||residual||^2 <= bound.
 
   Args:
     design: of the masks.
     right: `[num_targets, length of z]`.
-    prior: A = D (I, F).
+    deviations: A = D (I, F).
     lam: `[num_targets]`.
     start: the shape of `right`.
     bound: `[num_targets]`.
@@ -147,8 +147,8 @@ def _solve(design, right, prior, lam, start, bound, *, max_steps):
   """
 
   def product(z):
-    image = apply(design, prior.deviations(z))
-    return prior.transposed(image) + lam[:, None] * z
+    image = apply(design, deviations.of(z))
+    return deviations.transposed(image) + lam[:, None] * z
 
   def unfinished(step):
     return jnp.any(step.square > bound) & (step.count < max_steps)
@@ -196,7 +196,7 @@ class _Part(NamedTuple):
   Attributes:
     design: of their models.
     mean: w0, `[num_targets, num_train]`.
-    prior: of the deviations from it.
+    deviations: from it.
     right: right side, `[num_targets, length of z]`.
     start: z to start from.
     variance: float64 `[num_targets]`, of the outcomes.
@@ -204,7 +204,7 @@ class _Part(NamedTuple):
 
   design: Design
   mean: jax.Array
-  prior: Prior
+  deviations: Deviations
   right: jax.Array
   start: jax.Array
   variance: np.ndarray
@@ -303,7 +303,7 @@ def _part(
   """Some targets that all models count for, from centred outcomes."""
   mean = jnp.asarray(mean[:, part].T, 'float32')
   scales = jnp.asarray(np.sqrt(prior[:, part]).T, 'float32')
-  deviations = Prior(scales, features)
+  deviations = Deviations(scales, features)
   cross = masks.T.astype(np.float32) @ outcomes[:, part] / len(masks)
   cross -= mean_mask[:, None] * outcomes[:, part].mean(axis=0)[None]
   left = jnp.asarray(cross.T, 'float32') - apply(placed, mean)
@@ -334,7 +334,7 @@ def _own_part(
   places = np.flatnonzero(own >= 0), own[own >= 0]
   means[places] = scales[places] = 0
   means = jnp.asarray(means)
-  deviations = Prior(jnp.asarray(scales), features)
+  deviations = Deviations(jnp.asarray(scales), features)
   cross = rows.astype(np.float32) @ (masks - mean_mask[None]).astype(np.float32)
   cross = jnp.asarray(cross / count[:, None], 'float32')
   right = deviations.transposed(cross - apply(placed, means))
@@ -351,7 +351,7 @@ def _advance(part: _Part, lam, tol: float, max_steps: int):
   z, square = _solve(
       part.design,
       part.right,
-      part.prior,
+      part.deviations,
       jnp.asarray(lam, 'float32'),
       part.start,
       jnp.asarray(bound, 'float32'),
@@ -360,5 +360,5 @@ def _advance(part: _Part, lam, tol: float, max_steps: int):
   gap = np.asarray(square, np.float64) / lam
   level = np.where(variance > 0, variance, 1)
   gap = np.where(variance > 0, gap / level, 0)
-  weights = np.asarray(part.mean + part.prior.deviations(z))
+  weights = np.asarray(part.mean + part.deviations.of(z))
   return part._replace(start=z), Solution(weights, gap)
