@@ -37,11 +37,16 @@ class Setting:
     num_heldout: held-out subsets, each trained twice.
     num_plants: models of the pools with planted mislabels and duplicates; 0
       plants nothing.
-    num_planted: of these.
+    plants_few: those that attributors and priors read there; 0 for as many as
+      in the other pools.
+    num_planted: mislabels, and duplicates.
+    duplicates: kinds of these, see `datasets.plants.duplicates`; '' for all.
     removals: targets whose most helpful examples are removed; 0 retrains
       nothing.
+    removed: how many of them.
     replicates: retrainings of each.
     loo_replicates: trainings without one example, of each; 0 for none.
+    loo_examples: that are left out; 0 for all.
     epochs: of the checkpoints of TracIn.
     metagradients: models that are differentiated; 0 leaves the method out.
     num_prior: models whose gradients an informed regression reads at most.
@@ -56,10 +61,14 @@ class Setting:
   alphas: tuple[float, ...] = (0.5, 0.2)
   num_heldout: int = 1000
   num_plants: int = 0
+  plants_few: int = 0
   num_planted: int = 30
+  duplicates: str = ''
   removals: int = 0
+  removed: tuple[int, ...] = (10, 20, 40, 80)
   replicates: int = 4
   loo_replicates: int = 0
+  loo_examples: int = 0
   epochs: tuple[int, ...] = (2, 4, 6, 8, 10)
   metagradients: int = 0
   num_prior: int = 100
@@ -88,6 +97,7 @@ SETTINGS: dict[str, Setting] = {
         few=(25, 50, 100),
         num_plants=500,
         removals=20,
+        loo_replicates=1,
     ),
     'digits_mlp': Setting(
         recipe=_DIGITS_MLP,
@@ -97,6 +107,7 @@ SETTINGS: dict[str, Setting] = {
         num_plants=500,
         removals=20,
         replicates=8,
+        loo_replicates=32,
         metagradients=8,
     ),
     'digits_mlp_train': Setting(
@@ -114,8 +125,10 @@ SETTINGS: dict[str, Setting] = {
         },
         budgets=(50, 100, 500, 2000),
         few=(25, 50, 100),
+        num_plants=500,
         removals=20,
         replicates=8,
+        loo_replicates=32,
     ),
     'fashion_cnn': Setting(
         recipe={
@@ -125,8 +138,13 @@ SETTINGS: dict[str, Setting] = {
         },
         budgets=(50, 100, 500, 1000),
         few=(25, 50, 100),
-        alphas=(0.5,),
         num_heldout=500,
+        num_plants=250,
+        plants_few=25,
+        removals=8,
+        removed=(40, 80, 160, 320),
+        loo_replicates=6,
+        loo_examples=100,
         epochs=(3, 6, 10),
     ),
     'iris': Setting(
@@ -137,6 +155,9 @@ SETTINGS: dict[str, Setting] = {
         },
         budgets=(50, 200, 1000),
         few=(10, 50),
+        num_plants=500,
+        num_planted=12,
+        duplicates='exact,noise',  # There are no images to move.
         removals=20,
         replicates=2,
         loo_replicates=1,
@@ -167,6 +188,8 @@ class Case:
           'plant_seed': self.seed,
           'count': self.setting.num_planted,
       }
+      if self.plant == 'duplicates' and self.setting.duplicates:
+        fields['dataset_options']['kinds'] = self.setting.duplicates
       fields['dataset'] = 'planted'
     recipe = recipe_lib.Recipe(
         **fields,
@@ -212,8 +235,6 @@ class Case:
   @property
   def num_models(self) -> int:
     """Of the pool."""
-    if self.plant:
-      return self.setting.num_plants
     return max(*self.setting.budgets, *self.setting.few)
 
   @functools.cached_property
@@ -298,10 +319,17 @@ class Case:
   @functools.cached_property
   def planted(self) -> dict[str, 'Case']:
     """The same pool on data with planted answers, by what is planted."""
-    folder = os.path.dirname(self.folder)
+    folder, setting = os.path.dirname(self.folder), self.setting
+    most = min(setting.plants_few or max(setting.few), setting.num_plants)
+    smaller = dataclasses.replace(
+        setting,
+        budgets=(setting.num_plants,),
+        few=(most,),
+        num_prior=min(setting.plants_few or setting.num_prior, most),
+    )
     return {
         plant: Case(
-            self.setting,
+            smaller,
             os.path.join(folder, f'{plant}_seed_{self.seed}'),
             self.alpha,
             self.seed,
@@ -421,6 +449,15 @@ def read_json(path: str) -> dict[str, Any]:
     return json.load(file)
 
 
+def kept(path: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+  """A result file, made if it is not there."""
+  if not os.path.exists(path):
+    binary.write_json(path, make())
+  found = read_json(path)
+  del found['made_by']
+  return found
+
+
 def timed(make: Callable[[], Any]) -> tuple[Any, float]:
   """What `make` returns, and its CPU seconds."""
   start = time.process_time()
@@ -438,8 +475,11 @@ def shrunk(setting: Setting, factor: int) -> Setting:
       few=tuple(max(n // factor, 15) for n in setting.few),
       num_heldout=max(setting.num_heldout // factor, 10),
       num_plants=setting.num_plants // factor,
+      plants_few=setting.plants_few and max(setting.plants_few // factor, 15),
       removals=min(setting.removals, 2),
       replicates=min(setting.replicates, 2),
+      loo_replicates=min(setting.loo_replicates, 2),
+      loo_examples=min(setting.loo_examples or 10, 10),
       metagradients=min(setting.metagradients, 2),
       num_targets=max(setting.num_targets // factor, 10),
   )

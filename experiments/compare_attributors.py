@@ -42,6 +42,9 @@ _SETTINGS = flags.DEFINE_list(
 )
 _METHODS = flags.DEFINE_list('methods', None, 'Which; all.')
 _NUM_SEEDS = flags.DEFINE_integer('num_seeds', 1, 'Pools of the first alpha.')
+_ALPHAS = flags.DEFINE_multi_float(
+    'alphas', None, 'Which of the setting; all. Give one a time.'
+)
 _SHRINK = flags.DEFINE_integer('shrink', 1, 'Divides all numbers of models.')
 _EXPORT = flags.DEFINE_bool(
     'export_peers', False, 'Writes what peers read, into the folders of pools.'
@@ -61,6 +64,7 @@ def main(workdir: str) -> None:
       shrink=_SHRINK.value,
       peers=_EXPORT.value,
       checks=_CHECKS.value,
+      alphas=_ALPHAS.value,
   )
   for row in rows:
     title = f'{row["method"]}, {row["num_models"]} models'

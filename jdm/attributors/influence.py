@@ -49,6 +49,7 @@ class _Setup(NamedTuple):
   compute: trained_lib.Compute
   loss: gradients.Read
   curvature: str
+  of_margins: bool  # Whether losses and curvature are functions of the margin.
   num_classes: int
   example_batch: int
   target_batch: int
@@ -206,11 +207,14 @@ def _setup(trained, curvature, example_batch, target_batch, one) -> _Setup:
       ),
       jax.ShapeDtypeStruct((2, *trained.inputs.shape[1:]), jnp.float32),
   )
+  loss = gradients.losses(trained.config)
+  curvature = 'value' if is_regression else curvature
   return _Setup(
       trained.model,
       trained.compute,
-      gradients.losses(trained.config),
-      'value' if is_regression else curvature,
+      loss,
+      curvature,
+      curvature == 'margin' and loss == gradients.losses(None),
       shape.shape[1],
       min(example_batch, trained.num_train),
       min(target_batch, trained.num_targets),
@@ -350,6 +354,8 @@ def _dense(setup: _Setup):
     inputs, labels, target_inputs, target_labels, penalties, dampings = data
     rows = len(ids) * (setup.num_classes if setup.curvature == 'logits' else 1)
     in_parameters = setup.has_penalties or len(flat) <= rows
+    if not in_parameters and setup.of_margins:
+      return _from_products(setup, flat, ids, real, penalty, data)
     factored = not setup.has_penalties
     curved = _curvature_rows(
         setup, flat, inputs[ids], labels[ids], real, factored
@@ -411,24 +417,9 @@ def _solver(setup, curved, size, penalty, penalties, dampings, in_parameters):
     matrix = written.T @ written
   else:
     matrix = gradients.inner(curved, curved)
-  mus = dampings * jnp.trace(matrix) / size + penalty
-  if setup.has_penalties:
-    matrix = matrix + jnp.diag(penalties)
-  # Nothing to divide by, where a model fits its whole subset.
-  mus = jnp.maximum(mus, jnp.finfo(matrix.dtype).tiny ** 0.5)
-  if setup.one_damping:
-    eye = jnp.eye(len(matrix), dtype=matrix.dtype)
-    factor = jax.scipy.linalg.cho_factor(matrix + mus[0] * eye)
-    project = lambda right: right
-    divide = lambda right: jax.scipy.linalg.cho_solve(factor, right)[:, :, None]
-  else:
-    values, vectors = jnp.linalg.eigh(matrix)
-    values = jnp.maximum(values, 0)
-    project = lambda left: left @ vectors
-
-    def divide(right):
-      damped = 1 / (values[:, None] + mus[None])
-      return (vectors.T @ right)[:, :, None] * damped[:, None, :]
+  mus, project, divide = _damped(
+      setup, matrix, size, penalty, penalties, dampings
+  )
 
   def solve(targets):
     if in_parameters:
@@ -450,6 +441,82 @@ def _solver(setup, curved, size, penalty, penalties, dampings, in_parameters):
     return against_dual
 
   return solve
+
+
+def _damped(setup, matrix, size, penalty, penalties, dampings):
+  """Dampings `[num_dampings]`, and what divides by the damped matrix.
+
+  `project(left) @ divide(right)[:, :, c]` is the product with a solution.
+  """
+  mus = dampings * jnp.trace(matrix) / size + penalty
+  if setup.has_penalties:
+    matrix = matrix + jnp.diag(penalties)
+  # Nothing to divide by, where a model fits its whole subset.
+  mus = jnp.maximum(mus, jnp.finfo(matrix.dtype).tiny ** 0.5)
+  if setup.one_damping:
+    eye = jnp.eye(len(matrix), dtype=matrix.dtype)
+    factor = jax.scipy.linalg.cho_factor(matrix + mus[0] * eye)
+    solve = lambda right: jax.scipy.linalg.cho_solve(factor, right)[:, :, None]
+    return mus, lambda left: left, solve
+  values, vectors = jnp.linalg.eigh(matrix)
+  damped = 1 / (jnp.maximum(values, 0)[:, None] + mus[None])
+
+  def divide(right):
+    return (vectors.T @ right)[:, :, None] * damped[:, None, :]
+
+  return mus, lambda left: left @ vectors, divide
+
+
+def _from_products(setup, flat, ids, real, penalty, data):
+  """The program of one model where only the gradients of margins matter.
+
+  Those of the losses are -(1 - p) times them, so that one product of all
+  examples with the subset, `[num_train, num_rows]`, holds the subset's matrix.
+  """
+  inputs, labels, target_inputs, target_labels, penalties, dampings = data
+
+  def of_some(some_inputs, some_labels):
+    return gradients.of_examples(
+        setup.model, flat, some_inputs, some_labels, soft_margin.log_odds
+    )
+
+  def products(rows):
+    return in_batches(
+        lambda *some: gradients.inner(of_some(*some), rows),
+        (inputs, labels),
+        setup.example_batch,
+    )
+
+  def margins(some_inputs, some_labels):
+    logits = trained_lib.logits(setup.model, flat, some_inputs)
+    return soft_margin.log_odds(logits, some_labels)
+
+  chance = jax.nn.sigmoid(
+      in_batches(margins, (inputs, labels), setup.example_batch)
+  )
+  roots = jnp.sqrt(chance * (1 - chance))[ids] * real
+  slopes = chance - 1  # Of the losses, by the margins.
+  own = of_some(inputs[ids], labels[ids])
+  left = products(own) * roots[None]
+  matrix = left[ids] * roots[:, None]
+  mus, project, divide = _damped(
+      setup, matrix, jnp.sum(real), penalty, penalties, dampings
+  )
+  left = project(left)
+
+  def of_targets(some_inputs, some_labels):
+    targets = gradients.of_examples(
+        setup.model, flat, some_inputs, some_labels, setup.compute
+    )
+    solution = divide(gradients.inner(own, targets) * roots[:, None])
+    explained = jnp.einsum('rp,ptc->rtc', left, solution)
+    rest = (products(targets)[:, :, None] - explained) / mus[None, None]
+    return jnp.moveaxis(rest * slopes[:, None, None], 1, 0)
+
+  found = in_batches(
+      of_targets, (target_inputs, target_labels), setup.target_batch
+  )
+  return -jnp.transpose(found, (2, 1, 0))
 
 
 @functools.lru_cache(maxsize=32)

@@ -11,12 +11,15 @@ from unittest import mock
 
 from absl.testing import absltest
 from absl.testing import parameterized
+import jax
 import numpy as np
 from scipy import special
 from scipy import stats
 
 from experiments import attributor_cases
+from experiments import attributor_checks
 from experiments import attributor_methods
+from experiments import attributor_peers
 from experiments import attributor_steps
 from experiments import metagradient_cases
 from experiments.benchmarks.peers import attributor_sweep
@@ -42,7 +45,7 @@ _TINY = attributor_cases.Setting(
     num_planted=3,
     removals=2,
     replicates=2,
-    loo_replicates=1,
+    loo_replicates=2,
     epochs=(1, 2),
 )
 
@@ -81,6 +84,7 @@ class CompareTest(parameterized.TestCase):
       for name in ('mislabel_auc', 'leakage_auc'):
         self.assertBetween(row[name], 0, 1)
       self.assertBetween(row['loo_correlation'], -1, 1)
+      self.assertBetween(row['loo_ceiling'], 0, 1)
       # Of two removals that may leave a class empty.
       self.assertIn('counterfactual_spearman', row)
     by_name = {row['method']: row for row in rows}
@@ -112,7 +116,7 @@ class CompareTest(parameterized.TestCase):
       self.assertEqual(file['kernel_0'].shape, (12, 5, 64))
       self.assertEqual(file['kernel_1'].shape, (12, 10, 5))
       about = json.loads(str(file['about']))
-    self.assertEqual(about, {'num_read': {'15': 12}})
+    self.assertEqual(about, {'num_read': {'15': 12}, 'convolutions': []})
     with np.load(f'{pool}/influence_15.npz') as file:
       good = file['values']
     _write_peer(pool, a=-good, b=good)
@@ -129,7 +133,7 @@ class CompareTest(parameterized.TestCase):
     self.assertEqual(other['top_overlap'], other['options']['reg'] / 4)
     missing = set(rows[1]) - set(other)
     # Retraining and planted answers, of our own methods alone.
-    self.assertEqual(missing, set(attributor_steps.CHECKS))
+    self.assertEqual(missing, set(attributor_checks.COLUMNS))
     _write_peer(pool, a=np.zeros_like(good))  # Computed again.
     os.utime(f'{pool}/peer_other.npz', (2e9, 2e9))
     _, again = self._run(folder, chosen=['influence'])
@@ -141,7 +145,7 @@ class CompareTest(parameterized.TestCase):
     case = attributor_cases.Case(
         setting, f'{folder}/tiny/alpha_0.5_seed_0', 0.5, 0
     )
-    with np.load(attributor_steps.export_peers(case)) as file:
+    with np.load(attributor_peers.export(case)) as file:
       self.assertLen(file['masks'], 16)
       np.testing.assert_array_equal(file['masks'], case.budget(20).masks[:16])
       about = json.loads(str(file['about']))
@@ -185,7 +189,7 @@ class CompareTest(parameterized.TestCase):
       expected = 2 * parts[:12].mean(axis=0) * np.arange(12).mean()
       np.testing.assert_allclose(file['c1'], expected, atol=1e-5)
 
-  @parameterized.parameters('mlp', 'linear')
+  @parameterized.parameters('mlp', 'linear', 'cnn')
   def test_exported_models_say_what_they_said(self, model):
     setting = _TINY
     if model == 'linear':
@@ -195,17 +199,28 @@ class CompareTest(parameterized.TestCase):
           'training': exact.Config(lam=1.0),
       }
       setting = dataclasses.replace(_TINY, recipe=recipe)
+    elif model == 'cnn':
+      recipe = {**_TINY.recipe, 'model': 'cnn'}
+      recipe['model_options'] = {'channels': [3, 5]}
+      setting = dataclasses.replace(_TINY, recipe=recipe)
     folder = self.create_tempdir().full_path
     case = attributor_cases.Case(setting, folder, 0.5, 0)
-    with np.load(attributor_steps.export_peers(case)) as file:
+    with np.load(attributor_peers.export(case)) as file:
       arrays = dict(file)
-    values = arrays['target_inputs'].reshape(len(arrays['target_inputs']), -1)
+    about = json.loads(str(arrays['about']))
+    values = arrays['target_inputs']
     num_layers = int(arrays['num_layers'])
-    self.assertEqual(num_layers, 2 if model == 'mlp' else 1)
+    self.assertEqual(num_layers, {'linear': 1, 'mlp': 2, 'cnn': 3}[model])
+    strides = [one['stride'] for one in about['convolutions']]
     for layer in range(num_layers):  # Of the first model, as PyTorch has them.
       values = np.maximum(values, 0) if layer else values
       kernel, bias = arrays[f'kernel_{layer}'][0], arrays[f'bias_{layer}'][0]
-      values = values @ kernel.T + bias
+      if kernel.ndim == 4:
+        steps = (strides[layer], strides[layer])
+        values = jax.lax.conv(values, kernel, steps, 'VALID')
+        values = np.asarray(values) + bias[:, None, None]
+      else:
+        values = values.reshape(len(values), -1) @ kernel.T + bias
     is_own = np.eye(values.shape[1], dtype=bool)[arrays['target_labels']]
     rest = special.logsumexp(np.where(is_own, -np.inf, values), axis=1)
     np.testing.assert_allclose(

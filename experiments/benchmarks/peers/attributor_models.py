@@ -22,7 +22,7 @@ class Work:
     tests: the same of targets.
     masks: bool `[num_models, num_train]`.
     num_read: models to read, by budget.
-    states: `state_dict` of each model, as `nn.Linear` has it.
+    states: `state_dict` of each model, as `nn.Linear` and `nn.Conv2d` have it.
     model: of these parameters.
   """
 
@@ -35,8 +35,12 @@ class Work:
     self.masks = arrays['masks']
     about = json.loads(str(arrays['about']))
     self.num_read = {int(k): v for k, v in about['num_read'].items()}
-    self.states = [_state(arrays, row) for row in range(len(self.masks))]
-    self.model = _net(self.states[0])
+    layers = _layers(arrays, about.get('convolutions', []))
+    self.model = nn.Sequential(*layers).eval()
+    places = [place for place, layer in enumerate(layers) if _has(layer)]
+    self.states = [
+        _state(arrays, places, row) for row in range(len(self.masks))
+    ]
     self._check(arrays['margins'])
 
   def _check(self, expected):
@@ -55,25 +59,35 @@ class Work:
 
 def _dataset(inputs, labels) -> data_lib.TensorDataset:
   return data_lib.TensorDataset(
-      torch.tensor(inputs).flatten(1), torch.tensor(labels).long()
+      torch.tensor(inputs), torch.tensor(labels).long()
   )
 
 
-def _state(arrays, row) -> dict[str, torch.Tensor]:
+def _has(layer: nn.Module) -> bool:
+  return bool(list(layer.parameters()))
+
+
+def _state(arrays, places, row) -> dict[str, torch.Tensor]:
   state = {}
-  for layer in range(int(arrays['num_layers'])):
-    place = 2 * layer  # Activations stand between.
+  for layer, place in enumerate(places):
     for theirs, ours in (('weight', 'kernel'), ('bias', 'bias')):
       state[f'{place}.{theirs}'] = torch.tensor(arrays[f'{ours}_{layer}'][row])
   return state
 
 
-def _net(state) -> nn.Module:
-  parts = []
-  for name, values in state.items():
-    if name.endswith('weight'):
-      parts += [nn.Linear(values.shape[1], values.shape[0]), nn.ReLU()]
-  return nn.Sequential(*parts[:-1]).eval()
+def _layers(arrays, convolutions) -> list[nn.Module]:
+  """Convolutions, dense layers, and what stands between them."""
+  parts: list[nn.Module] = []
+  for layer in range(int(arrays['num_layers'])):
+    num_out, num_in, *size = arrays[f'kernel_{layer}'].shape[1:]
+    if size:
+      parts.append(nn.Conv2d(num_in, num_out, size, **convolutions[layer]))
+    else:
+      if layer and layer == len(convolutions):
+        parts.append(nn.Flatten())
+      parts.append(nn.Linear(num_in, num_out))
+    parts.append(nn.ReLU())
+  return parts[:-1]
 
 
 def loader(dataset) -> data_lib.DataLoader:

@@ -37,7 +37,10 @@ Averages over models are those of the packages: of scores, and for TRAK of
 scores and of 1 - p, each by itself. The target is minus the log odds of the
 right class, whose ranks are those of the loss.
 
-By default all but dattri_trak_full, traker_2048 and Arnoldi run, some 12 minutes.
+By default all but dattri_trak_full, traker_2048 and Arnoldi run, some 12 minutes;
+of models with convolutions those whose cost or code allows it: not EK-FAC, which
+knows `nn.Linear` alone, and neither the Hessian written out (13,066 squared) nor
+conjugate gradients, which take hours a model there.
 Arnoldi has 20 dimensions: with 50 or more, rounding errors are eigenvalues
 below zero there, whose roots are NaN. EK-FAC reads one model at a time, and is
 averaged here. LiSSA, DataInf and RPS of dattri 0.3.0 were not tried; RPS
@@ -74,6 +77,13 @@ _DEFAULT = (
     'dattri_influence_ekfac',
     'dattri_influence_explicit',
     'dattri_influence_cg',
+    'dattri_tracin',
+)
+_OF_CONVOLUTIONS = (
+    'dattri_trak',
+    'dattri_trak_2048',
+    'traker',
+    'dattri_influence_arnoldi',
     'dattri_tracin',
 )
 _MODULES = {'dattri': 'dattri.algorithm', 'traker': 'trak'}
@@ -378,14 +388,17 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
   parser.add_argument('folder', help='Of a pool; it has peers.npz.')
   parser.add_argument('--seconds', type=float, default=_SECONDS)
-  parser.add_argument('--peers', default=','.join(_DEFAULT), help='Which.')
+  parser.add_argument('--peers', help='Which; those of the default.')
   options = parser.parse_args()
-  names = options.peers.split(',')
+  torch.set_num_threads(1)
+  work = models.Work(options.folder)
+  has_convolutions = work.train.tensors[0].ndim > 2
+  names = _OF_CONVOLUTIONS if has_convolutions else _DEFAULT
+  if options.peers:
+    names = options.peers.split(',')
   unknown = sorted(set(names) - set(PEERS))
   if unknown:
     parser.error(f'--peers are of {list(PEERS)}, got {unknown}')
-  torch.set_num_threads(1)
-  work = models.Work(options.folder)
   for name in names:
     if attributor_sweep.version(name.split('_')[0]):
       importlib.import_module(_MODULES[PEERS[name].package])  # Not timed.
