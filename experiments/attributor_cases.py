@@ -97,7 +97,7 @@ SETTINGS: dict[str, Setting] = {
         few=(25, 50, 100),
         num_plants=500,
         removals=20,
-        loo_replicates=1,
+        loo_replicates=16,
     ),
     'digits_mlp': Setting(
         recipe=_DIGITS_MLP,

@@ -8,8 +8,12 @@ held-out models with a bootstrap interval over them, the noise ceiling, models
 trained (those that chose options included), gradients, CPU seconds of training
 and of the method. At the largest budget of the first pool also: the Spearman
 correlation of predicted and observed effects of removing what a method calls
-most helpful; the correlation with leave-one-out retraining; and how well planted
-mislabels (harm, summed over targets) and planted duplicates (pairs) are found.
+most helpful; the correlation with leave-one-out retraining, where trainings with
+and without an example share initialization and order; both beside what the noise
+of the observed effects leaves possible, from halves of the replicates; and how
+well planted mislabels (harm, summed over targets) and planted duplicates (pairs)
+are found, in pools of their own. These are --checks, and half of the time: on
+networks --nochecks first, and then all, is two commands of less than an hour each.
 
 Options are chosen on validation models, the last fifth of a budget, never on
 held-out ones. `top_overlap` is the share of the ten most helpful examples of a

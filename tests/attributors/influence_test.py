@@ -88,6 +88,20 @@ class InfluenceTest(parameterized.TestCase):
       )
       self.assertEqual(scores.options['damping'], damping)
 
+  @parameterized.parameters(((0.3, 3.0),), ((0.3,),))
+  def test_losses_of_margins_take_a_shorter_way(self, dampings):
+    trained = made.trained('mlp', 2)
+    # So little smoothing changes nothing but the way.
+    config = dataclasses.replace(trained.config, label_smoothing=1e-9)
+    other = dataclasses.replace(trained, config=config)
+    short, long = (
+        influence.path(one, dampings=dampings, float64=True, example_batch=7)
+        for one in (trained, other)
+    )
+    for one, expected in zip(short, long):
+      scale = np.abs(expected.values).max()
+      np.testing.assert_allclose(one.values, expected.values, atol=1e-6 * scale)
+
   @parameterized.parameters(('linear', 'logits'), ('mlp', 'margin'))
   def test_conjugate_gradients_agree(self, name, curvature):
     trained = made.trained(name, 2)
