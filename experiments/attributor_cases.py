@@ -45,7 +45,8 @@ class Setting:
       nothing.
     removed: how many of them.
     replicates: retrainings of each.
-    loo_replicates: trainings without one example, of each; 0 for none.
+    loo_replicates: trainings without one example, of each; even for halves, 0
+      for none.
     loo_examples: that are left out; 0 for all.
     epochs: of the checkpoints of TracIn.
     metagradients: models that are differentiated; 0 leaves the method out.
@@ -74,6 +75,15 @@ class Setting:
   num_prior: int = 100
   targets: str = 'test'
   num_targets: int = 300
+
+  def __post_init__(self):
+    if self.targets == 'train' and (
+        self.removals or self.loo_replicates or self.num_plants
+    ):
+      raise ValueError(
+          'checks are of test targets: expected no removals, loo_replicates and'
+          ' num_plants with train targets'
+      )
 
 
 _DIGITS_MLP = {
@@ -285,6 +295,11 @@ class Case:
     return self.rebuilt(self._read_rows)
 
   @functools.cached_property
+  def one_trained(self) -> trained_lib.Trained:
+    """The first of them."""
+    return self.rebuilt(self.rows(1))
+
+  @functools.cached_property
   def with_checkpoints(self) -> trained_lib.Trained:
     """The same, trained again for their checkpoints."""
     return self.rebuilt(self._read_rows, epochs=self.setting.epochs)
@@ -449,12 +464,24 @@ def read_json(path: str) -> dict[str, Any]:
     return json.load(file)
 
 
-def kept(path: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-  """A result file, made if it is not there."""
-  if not os.path.exists(path):
-    binary.write_json(path, make())
+def kept(
+    path: str, make: Callable[[], dict[str, Any]] | None, **made_from: Any
+) -> dict[str, Any]:
+  """A result file, made if it is not there or was made from something else.
+
+  Args:
+    path: of the JSON file.
+    make: makes it; None only reads, and finds {} where it would be made.
+    **made_from: what it depends on.
+  """
+  wanted = json.loads(json.dumps(made_from))
   found = read_json(path)
-  del found['made_by']
+  if found.get('made_from') != wanted:
+    if make is None:
+      return {}
+    binary.write_json(path, {**make(), 'made_from': wanted})
+    found = read_json(path)
+  del found['made_by'], found['made_from']
   return found
 
 
@@ -474,7 +501,7 @@ def shrunk(setting: Setting, factor: int) -> Setting:
       budgets=tuple(max(n // factor, 20) for n in setting.budgets),
       few=tuple(max(n // factor, 15) for n in setting.few),
       num_heldout=max(setting.num_heldout // factor, 10),
-      num_plants=setting.num_plants // factor,
+      num_plants=setting.num_plants and max(setting.num_plants // factor, 20),
       plants_few=setting.plants_few and max(setting.plants_few // factor, 15),
       removals=min(setting.removals, 2),
       replicates=min(setting.replicates, 2),

@@ -1,5 +1,7 @@
 """What retraining and planted answers say of scores, for `compare_attributors`."""
 
+import dataclasses
+import functools
 import os
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from experiments import attributor_cases as cases
 from experiments import attributor_methods as methods
+from experiments import attributor_rows as rows
 from experiments import binary
 from jdm import collection
 from jdm import datamodels as datamodels_lib
@@ -27,7 +30,12 @@ COLUMNS = (
 
 
 def checked(
-    case: cases.Case, method: str, budget: int, values: np.ndarray
+    case: cases.Case,
+    method: str,
+    budget: int,
+    values: np.ndarray,
+    *,
+    only_read: bool = False,
 ) -> dict[str, float]:
   """Fills the columns that the setting asks for; what is there stays.
 
@@ -36,25 +44,52 @@ def checked(
     method: a key of `attributor_methods.METHODS`.
     budget: models that it may train.
     values: its scores, `[num_train, num_targets]`.
+    only_read: leaves out what is not there.
   """
-  setting = case.setting
+  setting, own = case.setting, methods.METHODS[method]
   stem = os.path.join(case.folder, f'{method}_{budget}')
+  scores = rows.digest(values)
   found: dict[str, float] = {}
+
+  def add(name, make, **made_from):
+    make = None if only_read else make
+    path = f'{stem}_{name}.json'
+    found.update(cases.kept(path, make, scores=scores, **made_from))
+
   if setting.removals:
-    found |= cases.kept(
-        f'{stem}_removals.json',
+    add(
+        'removals',
         lambda: _removals(case, values),
+        targets=setting.removals,
+        removed=setting.removed,
+        replicates=setting.replicates,
     )
   if setting.loo_replicates:
-    found |= cases.kept(f'{stem}_loo.json', lambda: _loo(case, values))
+    add(
+        'loo',
+        lambda: _loo(case, values),
+        replicates=setting.loo_replicates,
+        examples=setting.loo_examples,
+    )
   if setting.num_plants:
     for plant, column in _PLANTS.items():
-      found |= cases.kept(
-          f'{stem}_{plant}.json',
+      add(
+          plant,
           lambda plant=plant, column=column: {
               column: _planted(case, method, plant)
           },
+          num_models=setting.num_plants,
+          few=setting.plants_few,
+          num_planted=setting.num_planted,
+          duplicates=setting.duplicates,
       )
+  if not own.reads_models and case.own_ids is None:
+    add(
+        'halves',
+        lambda: {
+            'top_overlap': methods.overlap_of_halves(own, case.budget(budget))
+        },
+    )
   return found
 
 
@@ -103,20 +138,28 @@ def _removals(case: cases.Case, values: np.ndarray) -> dict[str, float]:
 
 
 def _loo(case: cases.Case, values: np.ndarray) -> dict[str, float]:
-  """Correlation with the effects of leaving examples out, and its ceiling."""
+  """Correlation with the effects of leaving examples out, and its ceiling.
+
+  The ceiling is that of a perfect prediction, from two halves of the replicates;
+  it is not known of one, but for exact minima.
+  """
   effects = loo_effects(case)
   ids = loo_ids(case.setting, len(values))
   found = metrics.loo_correlation(values[ids], effects.mean(axis=0)).value
-  return {'loo_correlation': found, 'loo_ceiling': _ceiling(effects)}
+  if _is_exact(case):
+    ceiling = 1.0
+  elif len(effects) == 1:
+    ceiling = float('nan')
+  else:
+    halves = effects[::2].mean(axis=0), effects[1::2].mean(axis=0)
+    ceiling = metrics.noise_ceiling(
+        *halves, num_replicates=2, num_bootstrap=2
+    ).value
+  return {'loo_correlation': found, 'loo_ceiling': ceiling}
 
 
-def _ceiling(effects: np.ndarray) -> float:
-  """Of correlations with the mean over replicates; NaN of one, of SGD."""
-  if len(effects) < 2:
-    return float('nan')
-  halves = effects[::2].mean(axis=0), effects[1::2].mean(axis=0)
-  agreed = max(metrics.loo_correlation(*halves).value, 0.0)
-  return float(np.sqrt(2 * agreed / (1 + agreed)))
+def _is_exact(case: cases.Case) -> bool:
+  return case.one_trained.config is None
 
 
 def loo_ids(setting: cases.Setting, num_train: int) -> np.ndarray:
@@ -125,23 +168,25 @@ def loo_ids(setting: cases.Setting, num_train: int) -> np.ndarray:
   return np.arange(num) * num_train // num
 
 
+@functools.lru_cache(maxsize=1)  # All methods of a case ask for it.
 def loo_effects(case: cases.Case) -> np.ndarray:
   """Outcomes with all examples minus those without one of them.
 
-  Both trainings of a difference have the same initialization and order, so that
-  fewer of them do. An exact minimum depends on neither.
+  Both trainings of a difference share initialization, order and batches, where
+  the example has weight 0, so that fewer trainings suffice. An exact minimum
+  depends on none of these: it is trained again without the example, once.
 
   Returns:
     `[replicates, num_left_out, num_targets]`; positive = helpful.
   """
-  trained = case.rebuilt(case.rows(1))
+  trained = case.one_trained
   num_train = trained.num_train
   ids = loo_ids(case.setting, num_train)
   masks = np.ones((len(ids) + 1, num_train), bool)
   masks[np.arange(len(ids)), ids] = False
-  if trained.config is None:
+  if _is_exact(case):
     retrain = collection.retrainer(case.store, pool=case.pool)
-    outcomes = np.repeat(retrain(masks, 1), 2, axis=0)  # Any other is the same.
+    outcomes = retrain(masks, 1)
     return outcomes[:, -1:] - outcomes[:, :-1]
   found = []
   progress = binary.Progress('leave one out', unit='seed')
@@ -149,18 +194,17 @@ def loo_effects(case: cases.Case) -> np.ndarray:
     progress(replicate, case.setting.loo_replicates)
     path = os.path.join(case.folder, f'loo_{len(ids)}_{replicate}.npy')
     if not os.path.exists(path):
-      state = np.random.SeedSequence((case.seed, _LOO, replicate))
-      one = metagradient.single(
-          trained.model,
-          trained.config,
-          key=jax.random.key(state.generate_state(1)[0]),
-          inputs=trained.inputs,
-          labels=trained.labels,
-          target_inputs=trained.target_inputs,
-          target_labels=trained.target_labels,
-          compute=trained.compute,
+      seeds = np.random.SeedSequence((case.seed, _LOO, replicate))
+      key = jax.random.key(seeds.generate_state(1)[0])
+      whole = dataclasses.replace(
+          trained,
+          masks=np.ones((1, num_train), bool),
+          keys=np.asarray(jax.random.key_data(key))[None],
       )
-      np.save(path, metagradient.outcomes(one, masks))
+      outcomes = metagradient.outcomes(whole, masks)
+      with open(f'{path}.tmp', 'wb') as file:
+        np.save(file, outcomes)
+      os.replace(f'{path}.tmp', path)
     outcomes = np.load(path)
     found.append(outcomes[-1:] - outcomes[:-1])
   progress(len(found), len(found))
@@ -172,7 +216,7 @@ def _planted(case: cases.Case, method: str, plant: str) -> float:
   other = case.planted[plant]
   own = methods.METHODS[method]
   budgets = other.setting.few if own.reads_models else other.setting.budgets
-  values = methods.found(other, method, max(budgets))['values']
+  values, _ = rows.made(other, method, max(budgets))
   planted: Any = other.pool.dataset.planted  # pyrefly: ignore
   if plant == 'mislabels':
     is_bad = np.zeros(len(values), bool)

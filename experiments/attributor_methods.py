@@ -10,14 +10,11 @@ To add one (such as another regressor): write a function below and a line in
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import os
 from typing import Any
 
-from absl import logging
 import numpy as np
 
 from experiments import attributor_cases as cases
-from experiments import binary
 from experiments import priors
 from jdm import attributors
 from jdm import metrics
@@ -340,72 +337,3 @@ METHODS: dict[str, Method] = {
     'input_similarity': Method(_input, is_chosen=False),
     'knn': Method(_knn, applies=_has_dense_layers),
 }
-
-
-def found(case: cases.Case, method: str, num_models: int) -> dict[str, Any]:
-  """Scores of one method at one budget, and what they cost."""
-  path = os.path.join(case.folder, f'{method}_{num_models}')
-  if not os.path.exists(f'{path}.json'):
-    own = METHODS[method]
-    budget = case.budget(num_models)
-    _ = budget.outcomes  # Trains the pool, if nobody has yet.
-    if own.reads_models:
-      needs = method == 'tracin'
-      own.find(
-          budget.of_two(checkpoints=needs)
-      )  # Training and compiling are no part of it.
-    candidates, seconds = cases.timed(lambda: own.find(budget))
-    best = choose(budget, candidates)
-    seconds += best.cpu_seconds
-    used = best.num_models
-    chooses = len(candidates) > 1 or not own.reads_models
-    if own.is_chosen and own.has_val and chooses:
-      used += budget.num_val
-    training = used * case.seconds_a_model
-    row = {
-        'num_models': used,
-        'gradients': best.gradients,
-        'training_cpu_seconds': training,
-        'method_cpu_seconds': seconds,
-        'cpu_seconds': training + seconds,
-        'cost_over_training': (
-            seconds / (best.num_models * case.seconds_a_model)
-            if best.num_models and own.reads_models
-            else float('nan')
-        ),
-        'top_overlap': best.overlap,
-        'options': dict(best.options),
-        'num_candidates': len(candidates),
-    }
-    np.savez(f'{path}.npz', values=best.values.astype(np.float32))
-    binary.write_json(f'{path}.json', row)
-    logging.info('%s', path)
-  row = cases.read_json(f'{path}.json')
-  del row['made_by']
-  with np.load(f'{path}.npz') as file:
-    return {'row': row, 'values': file['values']}
-
-
-def scored(case: cases.Case, values: np.ndarray, name: str) -> dict[str, Any]:
-  """LDS on held-out models, beside what noise leaves possible."""
-  masks, outcomes, ids = case.heldout
-  where = case.counted(masks)
-
-  def of_noise():
-    ceiling = metrics.noise_ceiling(outcomes[0], outcomes[1], where=where)
-    return {
-        'noise_ceiling': ceiling.value,
-        'noise_ceiling_interval': list(ceiling.interval),
-        'num_heldout': len(ids),
-    }
-
-  def of_scores():
-    predicted = masks.astype(np.float32) @ values
-    found = metrics.lds(predicted, outcomes[0], where=where)
-    return {'lds': found.value, 'lds_interval': list(found.interval)}
-
-  path = os.path.join(case.folder, f'{name}_lds.json')
-  row = cases.kept(path, of_scores)
-  row |= cases.kept(os.path.join(case.folder, 'noise_ceiling.json'), of_noise)
-  row['share_of_ceiling'] = row['lds'] / max(row['noise_ceiling'], 1e-9)
-  return row

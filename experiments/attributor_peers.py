@@ -14,19 +14,23 @@ import numpy as np
 
 from experiments import attributor_cases as cases
 from experiments import attributor_methods as methods
+from experiments import attributor_rows as rows
 from jdm import models
 from jdm.attributors import trained as trained_lib
 from jdm.interop import dattri
 from jdm.models import convolution
 
-_DENSE = ('linear', 'mlp')
-_READABLE = (*_DENSE, 'cnn')
+_READABLE = ('linear', 'mlp', 'cnn')
 
 
 def is_readable(setting: cases.Setting) -> bool:
-  """Whether peers can be given the models: dense layers and convolutions."""
-  is_test = setting.targets == 'test'
-  return is_test and setting.recipe['model'] in _READABLE
+  """Whether peers can be given the models: dense or convolutions, with ReLU."""
+  options = setting.recipe.get('model_options', {})
+  return (
+      setting.targets == 'test'
+      and setting.recipe['model'] in _READABLE
+      and options.get('activation', 'relu') == 'relu'
+  )
 
 
 class _Convolution(NamedTuple):
@@ -182,18 +186,12 @@ def row(case: cases.Case, path: str) -> dict[str, Any]:
   used = num_read + (budget.num_val if len(found) > 1 else 0)
   training = used * case.seconds_a_model
   name = os.path.basename(stem)
-  scored = os.path.join(case.folder, f'{name}_lds.json')
-  if (
-      os.path.exists(scored)
-      and os.stat(scored).st_mtime < os.stat(path).st_mtime
-  ):
-    os.remove(scored)  # Of scores that the peer has computed again since.
   return {
       'method': about['method'],
       'budget': about['budget'],
       'alpha': case.alpha,
       'seed': case.seed,
-      **methods.scored(case, best.values, name),
+      **rows.scored(case, best.values, name),
       'num_models': used,
       'gradients': _number(about['gradients']),
       'training_cpu_seconds': training,

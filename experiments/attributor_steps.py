@@ -1,9 +1,16 @@
 """Fills the table of `compare_attributors`, row by row; what is there stays.
 
-WORKDIR/SETTING/alpha_A_seed_S/   pool, held-out models, METHOD_BUDGET.json
-and .npz, peer_NAME.npz and .json
-WORKDIR/SETTING/PLANT_seed_S/     the same with planted answers
+WORKDIR/SETTING/alpha_A_seed_S/   pool; held-out models and noise_ceiling.json
+  METHOD_BUDGET.json, .npz        costs and scores
+  METHOD_BUDGET_NAME.json         NAME: lds, removals, loo, mislabels,
+                                  duplicates, halves
+  loo_NUM_REPLICATE.npy           outcomes without an example, the last with all
+  peers.npz, ground_truth.npz     what peers read
+  peer_NAME_BUDGET.npz, .json     what they write
+WORKDIR/SETTING/PLANT_seed_S/     pools with planted answers
 WORKDIR/attributors_SETTING.json, .csv, .md, .png
+
+With --shrink=N SETTING is SETTING_shrink_N.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +22,7 @@ from experiments import attributor_cases as cases
 from experiments import attributor_checks as checks_lib
 from experiments import attributor_methods as methods
 from experiments import attributor_peers
+from experiments import attributor_rows as rows
 from experiments import binary
 from jdm.reports import attributor_plots
 from jdm.reports import canvas
@@ -52,7 +60,7 @@ def run(
   """Fills the tables of some settings and returns all rows.
 
   Args:
-    workdir: the folder; what is there already is not done again.
+    workdir: the folder; what is there already is not done again, and shown.
     names: of `attributor_cases.SETTINGS`.
     num_seeds: pools of each setting and alpha.
     chosen: of `attributor_methods.METHODS`; all by default.
@@ -82,79 +90,91 @@ def run(
   every = []
   for name in names:
     setting = cases.shrunk(cases.SETTINGS[name], shrink)
-    rows = []
+    name = name if shrink == 1 else f'{name}_shrink_{shrink}'
+    own = []
     for case in _cases(os.path.join(workdir, name), setting, num_seeds):
-      if alphas is not None and case.alpha not in alphas:
-        continue
-      if peers and case.seed == 0 and attributor_peers.is_readable(setting):
+      is_asked = alphas is None or case.alpha in alphas
+      is_first = case.seed == 0 and case.alpha == setting.alphas[0]
+      if peers and is_first and attributor_peers.is_readable(setting):
         attributor_peers.export(case)
-      rows += _rows(name, case, chosen or list(methods.METHODS), checks)
-      _write(workdir, name, setting, rows)
-    every += rows
+      own += _rows(
+          name,
+          case,
+          (chosen or list(methods.METHODS)) if is_asked else (),
+          checks and is_first,
+      )
+      _write(workdir, name, setting, own)
+    every += own
   binary.write_json(os.path.join(workdir, 'attributors.json'), {'rows': every})
   return every
 
 
 def _cases(folder, setting, num_seeds) -> Iterator[cases.Case]:
+  """Those that are asked for, and those that are there."""
   for alpha in setting.alphas:
+    stem = os.path.join(folder, f'alpha_{alpha:g}_seed_')
     # Other alphas have one pool: they ask whether the order stays.
-    for seed in range(num_seeds if alpha == setting.alphas[0] else 1):
-      path = os.path.join(folder, f'alpha_{alpha:g}_seed_{seed}')
-      yield cases.Case(setting, path, alpha, seed)
+    asked = range(num_seeds if alpha == setting.alphas[0] else 1)
+    there = {int(p.removeprefix(stem)) for p in glob.glob(f'{stem}*')}
+    for seed in sorted({*asked, *there}):
+      yield cases.Case(setting, f'{stem}{seed}', alpha, seed)
 
 
 def _rows(name, case, chosen, checks) -> list[dict[str, Any]]:
-  """One row for each method and budget of one pool."""
-  setting, rows = case.setting, []
-  is_first = case.alpha == setting.alphas[0] and case.seed == 0 and checks
-  for method in chosen:
-    own = methods.METHODS[method]
+  """One row for each method and budget of one pool.
+
+  Those of methods that are not chosen, and checks that are not asked for, are
+  shown if they are there.
+  """
+  setting, found = case.setting, []
+  for method, own in methods.METHODS.items():
     if not own.applies(setting):
       continue
     budgets = setting.few if own.reads_models else setting.budgets
     if not own.is_chosen:  # The same models, or none, at each.
       budgets = budgets[:1]
     for budget in budgets:
-      found = methods.found(case, method, budget)
+      is_chosen = method in chosen
+      if not is_chosen and not rows.is_made(case, method, budget):
+        continue
+      values, about = rows.made(case, method, budget)
       row = {
           'setting': name,
           'method': method,
           'alpha': case.alpha,
           'seed': case.seed,
-          **methods.scored(case, found['values'], f'{method}_{budget}'),
-          **found['row'],
+          **rows.scored(case, values, f'{method}_{budget}'),
+          **about,
       }
-      if is_first and budget == max(budgets):
-        row |= checks_lib.checked(case, method, budget, found['values'])
-        if not own.reads_models and case.own_ids is None:
-          row |= cases.kept(
-              os.path.join(case.folder, f'{method}_{budget}_halves.json'),
-              lambda own=own, b=case.budget(budget): {
-                  'top_overlap': methods.overlap_of_halves(own, b)
-              },
-          )
-      rows.append(row)
-  peers = glob.glob(os.path.join(case.folder, 'peer_*.npz'))
-  found = [
-      {'setting': name, **attributor_peers.row(case, path)} for path in peers
+      if budget == max(budgets):
+        only_read = not (checks and is_chosen)
+        row |= checks_lib.checked(
+            case, method, budget, values, only_read=only_read
+        )
+      found.append(row)
+  paths = glob.glob(os.path.join(case.folder, 'peer_*.npz'))
+  of_peers = [
+      {'setting': name, **attributor_peers.row(case, path)} for path in paths
   ]
-  rows += sorted(found, key=lambda row: (row['method'], row['budget']))
-  return rows
+  return found + sorted(
+      of_peers, key=lambda row: (row['method'], row['budget'])
+  )
 
 
-def _write(workdir, name, setting, rows) -> None:
+def _write(workdir, name, setting, found) -> None:
   """The table of one setting."""
-  if not rows:
+  if not found:
     return
   path = os.path.join(workdir, f'attributors_{name}')
   recipe = {**setting.recipe, 'alphas': setting.alphas}
   recipe['training'] = repr(recipe.get('training', 'as of the model'))
-  binary.write_json(f'{path}.json', {'recipe': recipe, 'rows': rows})
-  columns = [c for c in _COLUMNS if any(c in row for row in rows)]
-  if len({row['seed'] for row in rows}) == 1:
+  binary.write_json(f'{path}.json', {'recipe': recipe, 'rows': found})
+  columns = [c for c in _COLUMNS if any(c in row for row in found)]
+  if len({row['seed'] for row in found}) == 1:
     columns.remove('seed')
-  shown = [{c: row.get(c) for c in columns} for row in rows]
-  canvas.write(f'{path}.csv', tables.csv(rows).encode())
+  shown = [{c: row.get(c) for c in columns} for row in found]
+  canvas.write(f'{path}.csv', tables.csv(found).encode())
   canvas.write(f'{path}.md', (tables.markdown(shown) + '\n').encode())
-  first = [row for row in rows if row['alpha'] == setting.alphas[0]]
-  canvas.save(attributor_plots.costs(first), f'{path}.png')
+  first = [row for row in found if row['alpha'] == setting.alphas[0]]
+  if first:
+    canvas.save(attributor_plots.costs(first), f'{path}.png')

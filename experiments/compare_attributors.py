@@ -32,7 +32,8 @@ run. Their seconds are those of one candidate, ours of all; their `top_overlap`
 is between the first models, at most half of them, and the rest; nothing is
 retrained or planted for them.
 
-What is there already is not done again. Writes `attributors.json`, and
+What is there already is not done again; flags that leave something out leave it
+in the table if it is there. Writes `attributors.json`, and
 `attributors_SETTING.json`, `.csv`, `.md` and `.png`.
 """
 
@@ -47,7 +48,7 @@ _SETTINGS = flags.DEFINE_list(
 _METHODS = flags.DEFINE_list('methods', None, 'Which; all.')
 _NUM_SEEDS = flags.DEFINE_integer('num_seeds', 1, 'Pools of the first alpha.')
 _ALPHAS = flags.DEFINE_multi_float(
-    'alphas', None, 'Which of the setting; all. Give one a time.'
+    'alphas', None, 'Which of the setting; all. Repeat it for several.'
 )
 _SHRINK = flags.DEFINE_integer('shrink', 1, 'Divides all numbers of models.')
 _EXPORT = flags.DEFINE_bool(

@@ -86,7 +86,8 @@ def scores(
     max_steps: of 'cg'.
     example_batch: examples whose gradients are held at once.
     target_batch: likewise targets; with `example_batch`, bounds memory beside
-      the subset's own rows.
+      the subset's own rows and products with all examples, `[num_train,
+      subset]`.
     float64: computes in float64.
     devices: see `over_models.mean`.
     progress: likewise.
@@ -210,16 +211,16 @@ def _setup(trained, curvature, example_batch, target_batch, one) -> _Setup:
   loss = gradients.losses(trained.config)
   curvature = 'value' if is_regression else curvature
   return _Setup(
-      trained.model,
-      trained.compute,
-      loss,
-      curvature,
-      curvature == 'margin' and loss == gradients.losses(None),
-      shape.shape[1],
-      min(example_batch, trained.num_train),
-      min(target_batch, trained.num_targets),
-      trained.penalties is not None,
-      one,
+      model=trained.model,
+      compute=trained.compute,
+      loss=loss,
+      curvature=curvature,
+      of_margins=curvature == 'margin' and loss == gradients.losses(None),
+      num_classes=shape.shape[1],
+      example_batch=min(example_batch, trained.num_train),
+      target_batch=min(target_batch, trained.num_targets),
+      has_penalties=trained.penalties is not None,
+      one_damping=one,
   )
 
 
@@ -316,8 +317,9 @@ def _roots(setup: _Setup, logits, labels, real):
         lambda z: jnp.sum(soft_margin.log_odds(z, labels)), has_aux=False
     )(logits)
     del margin
-    chance = jax.nn.sigmoid(soft_margin.log_odds(logits, labels))
-    roots = (jnp.sqrt(chance * (1 - chance))[:, None] * slope)[:, :, None]
+    odds = soft_margin.log_odds(logits, labels)
+    roots = jnp.sqrt(jax.nn.sigmoid(odds) * jax.nn.sigmoid(-odds))
+    roots = (roots[:, None] * slope)[:, :, None]
   else:
     chance = jax.nn.softmax(logits)
     root = jnp.sqrt(chance)
@@ -480,24 +482,20 @@ def _from_products(setup, flat, ids, real, penalty, data):
         setup.model, flat, some_inputs, some_labels, soft_margin.log_odds
     )
 
-  def products(rows):
-    return in_batches(
-        lambda *some: gradients.inner(of_some(*some), rows),
-        (inputs, labels),
-        setup.example_batch,
-    )
-
   def margins(some_inputs, some_labels):
     logits = trained_lib.logits(setup.model, flat, some_inputs)
     return soft_margin.log_odds(logits, some_labels)
 
-  chance = jax.nn.sigmoid(
-      in_batches(margins, (inputs, labels), setup.example_batch)
-  )
-  roots = jnp.sqrt(chance * (1 - chance))[ids] * real
-  slopes = chance - 1  # Of the losses, by the margins.
+  found = in_batches(margins, (inputs, labels), setup.example_batch)
+  missing = jax.nn.sigmoid(-found)  # 1 - p
+  roots = jnp.sqrt(jax.nn.sigmoid(found) * missing)[ids] * real
   own = of_some(inputs[ids], labels[ids])
-  left = products(own) * roots[None]
+  products = in_batches(
+      lambda *some: gradients.inner(of_some(*some), own),
+      (inputs, labels),
+      setup.example_batch,
+  )
+  left = products * roots[None]
   matrix = left[ids] * roots[:, None]
   mus, project, divide = _damped(
       setup, matrix, jnp.sum(real), penalty, penalties, dampings
@@ -509,14 +507,20 @@ def _from_products(setup, flat, ids, real, penalty, data):
         setup.model, flat, some_inputs, some_labels, setup.compute
     )
     solution = divide(gradients.inner(own, targets) * roots[:, None])
-    explained = jnp.einsum('rp,ptc->rtc', left, solution)
-    rest = (products(targets)[:, :, None] - explained) / mus[None, None]
-    return jnp.moveaxis(rest * slopes[:, None, None], 1, 0)
+
+    def of_batch(some_inputs, some_labels, some_left, some_missing):
+      whole = gradients.inner(of_some(some_inputs, some_labels), targets)
+      explained = jnp.einsum('rp,ptc->rtc', some_left, solution)
+      rest = (whole[:, :, None] - explained) / mus[None, None]
+      return rest * some_missing[:, None, None]
+
+    arrays = (inputs, labels, left, missing)
+    return jnp.moveaxis(in_batches(of_batch, arrays, setup.example_batch), 1, 0)
 
   found = in_batches(
       of_targets, (target_inputs, target_labels), setup.target_batch
   )
-  return -jnp.transpose(found, (2, 1, 0))
+  return jnp.transpose(found, (2, 1, 0))
 
 
 @functools.lru_cache(maxsize=32)

@@ -88,6 +88,17 @@ class InfluenceTest(parameterized.TestCase):
       )
       self.assertEqual(scores.options['damping'], damping)
 
+  def test_subsets_of_other_sizes(self):
+    trained = made.trained('mlp', 2)
+    masks = trained.masks.copy()
+    masks[0, np.flatnonzero(masks[0])[:7]] = False
+    trained = dataclasses.replace(trained, masks=masks)
+    found = influence.scores(trained, damping=0.3, float64=True).values
+    expected = _explicit(trained, 0.3, 'margin')
+    np.testing.assert_allclose(
+        found, expected, atol=1e-5 * np.abs(expected).max()
+    )
+
   @parameterized.parameters(((0.3, 3.0),), ((0.3,),))
   def test_losses_of_margins_take_a_shorter_way(self, dampings):
     trained = made.trained('mlp', 2)

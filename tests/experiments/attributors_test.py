@@ -125,7 +125,8 @@ class CompareTest(parameterized.TestCase):
     ) as choose:
       again = self._run(folder, chosen=['influence'])
     choose.assert_called_once()  # Nothing of our own is done again.
-    own, other = again
+    self.assertEqual(again[:-1], rows)  # And nothing is left out.
+    own, other = again[1], again[-1]
     self.assertEqual(other['method'], 'other')
     self.assertEqual(other['num_models'], 4 + 3)
     self.assertEqual(abs(other['lds']), abs(own['lds']))
@@ -133,10 +134,9 @@ class CompareTest(parameterized.TestCase):
     self.assertEqual(other['top_overlap'], other['options']['reg'] / 4)
     missing = set(rows[1]) - set(other)
     # Retraining and planted answers, of our own methods alone.
-    self.assertEqual(missing, set(attributor_checks.COLUMNS))
+    self.assertEqual(missing, {'commit', *attributor_checks.COLUMNS})
     _write_peer(pool, a=np.zeros_like(good))  # Computed again.
-    os.utime(f'{pool}/peer_other.npz', (2e9, 2e9))
-    _, again = self._run(folder, chosen=['influence'])
+    again = self._run(folder, chosen=['influence'])[-1]
     self.assertEqual((again['lds'], again['num_models']), (0, 4))
 
   def test_peers_have_rows_at_every_budget(self):
@@ -244,14 +244,21 @@ class CompareTest(parameterized.TestCase):
   def test_train_targets_are_scored_by_models_that_leave_them_out(self):
     folder = self.create_tempdir().full_path
     setting = dataclasses.replace(
-        _TINY, targets='train', num_targets=7, num_heldout=30
+        _TINY,
+        targets='train',
+        num_targets=7,
+        num_heldout=30,
+        removals=0,
+        loo_replicates=0,
+        num_plants=0,
     )
     chosen = ['informed', 'lasso', 'ridge', 'influence', 'difference_of_means']
     options = {'chosen': chosen, 'checks': False, 'num_seeds': 2}
     with mock.patch.dict(attributor_cases.SETTINGS, tiny=setting):
       rows = attributor_steps.run(folder, ['tiny'], **options)
-    chosen.remove('ridge')  # Knows no train targets.
-    self.assertEqual([row['method'] for row in rows], 2 * chosen)
+    # Ridge knows no train targets.
+    order = ['lasso', 'difference_of_means', 'informed', 'influence']
+    self.assertEqual([row['method'] for row in rows], 2 * order)
     case = attributor_cases.Case(
         setting, f'{folder}/tiny/alpha_0.5_seed_0', 0.5, 0
     )
@@ -311,6 +318,86 @@ class CompareTest(parameterized.TestCase):
     self.assertEqual(first.cpu_seconds, 0)
     self.assertGreater(second.cpu_seconds, 0)
     self.assertEqual(first.gradients, second.gradients)
+
+  def test_other_alphas_are_shown_if_they_are_there(self):
+    folder = self.create_tempdir().full_path
+    two = dataclasses.replace(
+        _TINY, alphas=(0.5, 0.3), removals=0, num_plants=0
+    )
+    with mock.patch.dict(attributor_cases.SETTINGS, tiny=two):
+      rows = []
+      for alphas, chosen in (([0.3], 'ridge'), ([0.5], 'input_similarity')):
+        rows = attributor_steps.run(
+            folder, ['tiny'], chosen=[chosen], alphas=alphas
+        )
+      with self.assertRaisesRegex(ValueError, r'--alphas are of \[0.3, 0.5\]'):
+        attributor_steps.run(folder, ['tiny'], alphas=[0.2])
+      found = [(row['alpha'], row['method']) for row in rows]
+      self.assertEqual(found, [(0.5, 'input_similarity'), (0.3, 'ridge')])
+      self.assertIn('loo_correlation', rows[0])
+      # Checks that are there are shown, too.
+      again = attributor_steps.run(
+          folder, ['tiny'], chosen=['knn'], alphas=[0.3], checks=False
+      )
+      self.assertEqual(again[0], rows[0])
+    with open(f'{folder}/attributors_tiny.csv', encoding='utf-8') as file:
+      self.assertLen(list(csv.DictReader(file)), 3)
+
+  def test_effects_of_leaving_out(self):
+    folder = self.create_tempdir().full_path
+    few = dataclasses.replace(_TINY, loo_examples=5, loo_replicates=4)
+    case = attributor_cases.Case(few, f'{folder}/pool', 0.5, 0)
+    effects = attributor_checks.loo_effects(case)
+    self.assertEqual(effects.shape, (4, 5, 6))
+    self.assertGreater(np.abs(effects).max(), 1e-3)
+    # One that is there is not trained again, and half of one is no file.
+    path = f'{case.folder}/loo_5_2.npy'
+    os.remove(f'{case.folder}/loo_5_1.npy')
+    moved = np.load(path) + np.arange(6)[:, None]
+    np.save(path, moved)
+    attributor_checks.loo_effects.cache_clear()
+    again = attributor_checks.loo_effects(case)
+    np.testing.assert_array_equal(again[[0, 1, 3]], effects[[0, 1, 3]])
+    steps = np.arange(5, 0, -1)[:, None]  # The last row is that of all.
+    np.testing.assert_allclose(again[2], effects[2] + steps, atol=1e-5)
+
+  def test_exact_minima_are_left_out_once(self):
+    recipe = {
+        'dataset': 'iris',
+        'model': 'linear',
+        'training': exact.Config(lam=1.0),
+    }
+    setting = dataclasses.replace(_TINY, recipe=recipe, loo_examples=20)
+    folder = self.create_tempdir().full_path
+    case = attributor_cases.Case(setting, f'{folder}/pool', 0.5, 0)
+    effects = attributor_checks.loo_effects(case)
+    num_targets = case.one_trained.num_targets
+    self.assertEqual(effects.shape, (1, 20, num_targets))
+    values = np.zeros((case.store.num_train, num_targets))
+    ids = attributor_checks.loo_ids(setting, len(values))
+    values[ids] = 2 * effects[0]
+    found = attributor_checks._loo(case, values)
+    self.assertAlmostEqual(found['loo_correlation'], 1)
+    self.assertEqual(found['loo_ceiling'], 1)
+
+  def test_what_was_made_from_something_else_is_made_again(self):
+    path = self.create_tempdir().full_path + '/file.json'
+    make = mock.Mock(side_effect=[{'value': 1}, {'value': 2}])
+    self.assertEqual(attributor_cases.kept(path, None, num=3), {})
+    for _ in range(2):
+      found = attributor_cases.kept(path, make, num=3)
+      self.assertEqual(found, {'value': 1})
+    self.assertEqual(attributor_cases.kept(path, None, num=4), {})
+    self.assertEqual(attributor_cases.kept(path, make, num=4), {'value': 2})
+
+  @parameterized.parameters('removals', 'loo_replicates', 'num_plants')
+  def test_checks_are_of_test_targets(self, name):
+    none = dataclasses.replace(
+        _TINY, removals=0, loo_replicates=0, num_plants=0
+    )
+    dataclasses.replace(none, targets='train')
+    with self.assertRaisesRegex(ValueError, 'checks are of test targets'):
+      dataclasses.replace(none, targets='train', **{name: 2})
 
   @parameterized.parameters(
       (['digits'], {}),
