@@ -8,7 +8,7 @@ WORKDIR/SETTING/alpha_A_seed_S/   pool; held-out models and noise_ceiling.json
   peers.npz, ground_truth.npz     what peers read
   peer_NAME_BUDGET.npz, .json     what they write
 WORKDIR/SETTING/PLANT_seed_S/     pools with planted answers
-WORKDIR/attributors_SETTING.json, .csv, .md, .png
+WORKDIR/attributors_SETTING.json, .csv, .md, .png, _checks.png
 
 With --shrink=N SETTING is SETTING_shrink_N.
 """
@@ -178,3 +178,6 @@ def _write(workdir, name, setting, found) -> None:
   first = [row for row in found if row['alpha'] == setting.alphas[0]]
   if first:
     canvas.save(attributor_plots.costs(first), f'{path}.png')
+  of_checks = [row for row in found if set(row) & set(checks_lib.COLUMNS)]
+  if of_checks:
+    canvas.save(attributor_plots.checks(of_checks), f'{path}_checks.png')

@@ -34,7 +34,7 @@ retrained or planted for them.
 
 What is there already is not done again; flags that leave something out leave it
 in the table if it is there. Writes `attributors.json`, and
-`attributors_SETTING.json`, `.csv`, `.md` and `.png`.
+`attributors_SETTING.json`, `.csv`, `.md`, `.png` and, of checks, `_checks.png`.
 """
 
 from absl import flags

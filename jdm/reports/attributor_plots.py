@@ -25,6 +25,17 @@ _AXES = {
     'num_models': 'trained models, for validation too',
     'cpu_seconds': 'CPU seconds, with training',
 }
+# Columns of checks: title, column of the ceiling, and what chance has.
+_CHECKS = {
+    'counterfactual_spearman': (
+        'removing the most helpful:\nSpearman',
+        'counterfactual_ceiling',
+        0.0,
+    ),
+    'loo_correlation': ('leaving one out:\nSpearman', 'loo_ceiling', 0.0),
+    'mislabel_auc': ('planted mislabels:\nAUC of harm', '', 0.5),
+    'leakage_auc': ('planted duplicates:\nAUC of pairs', '', 0.5),
+}
 
 
 def costs(rows: Sequence[Mapping[str, Any]]) -> 'figure_lib.Figure':
@@ -72,6 +83,47 @@ def costs(rows: Sequence[Mapping[str, Any]]) -> 'figure_lib.Figure':
       loc='center left', bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8
   )
   return figure
+
+
+def checks(rows: Sequence[Mapping[str, Any]]) -> 'figure_lib.Figure':
+  """Draws what retraining and planted answers say, one panel a check.
+
+  A bar stands where the noise of the observed effects leaves a perfect
+  prediction; the dotted line is what scores at random have.
+
+  Args:
+    rows: with 'method' and any of 'counterfactual_spearman', 'loo_correlation'
+      (and their ceilings, 'counterfactual_ceiling' and 'loo_ceiling'),
+      'mislabel_auc' and 'leakage_auc'; one a method.
+
+  Raises:
+    ValueError: if no row has any of them.
+  """
+  columns = [c for c in _CHECKS if any(row.get(c) is not None for row in rows)]
+  if not columns:
+    raise ValueError(f'`checks` expects a row with any of {list(_CHECKS)}.')
+  shown = [r for r in rows if any(r.get(c) is not None for c in columns)]
+  names = [row['method'].replace('_', ' ') for row in shown]
+  height = 1.2 + 0.24 * len(shown)
+  figure = canvas.blank(0.6 * canvas.WIDTH * len(columns), height)
+  panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+  for axes, column in zip(panels, columns):
+    title, ceiling, chance = _CHECKS[column]
+    axes.plot(*_points(shown, column), 'o', color=canvas.BLUE, markersize=6)
+    axes.plot(*_points(shown, ceiling), '|', color=canvas.INK, markersize=11)
+    axes.axvline(chance, color=canvas.GREY, linestyle=':', linewidth=0.9)
+    axes.set_title(title, fontsize=9)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)  # The first one above.
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.grid(color=canvas.GRID)
+  return figure
+
+
+def _points(rows, column) -> tuple[list[float], list[int]]:
+  """Values of a column, and the rows that have one."""
+  has = [n for n, row in enumerate(rows) if row.get(column) is not None]
+  return [rows[n][column] for n in has], has
 
 
 def removals(rows: Sequence[Mapping[str, Any]]) -> 'figure_lib.Figure':

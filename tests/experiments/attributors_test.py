@@ -104,8 +104,8 @@ class CompareTest(parameterized.TestCase):
     self.assertIn('recipe', found)
     with open(f'{folder}/attributors_tiny.csv', encoding='utf-8') as file:
       self.assertLen(list(csv.DictReader(file)), len(rows))
-    for name in ('attributors_tiny.md', 'attributors_tiny.png'):
-      self.assertTrue(os.path.exists(f'{folder}/{name}'))
+    for name in ('.md', '.png', '_checks.png'):
+      self.assertTrue(os.path.exists(f'{folder}/attributors_tiny{name}'))
 
   def _check_peers(self, folder, rows):
     """Scores of another package are scored and chosen as our own."""

@@ -39,6 +39,35 @@ class CostsTest(absltest.TestCase):
       attributor_plots.costs([])
 
 
+class ChecksTest(absltest.TestCase):
+
+  def test_points_and_ceilings(self):
+    rows = [
+        {'method': 'lasso', 'loo_correlation': 0.2, 'loo_ceiling': 0.7},
+        {'method': 'other', 'lds': 0.5},
+        {
+            'method': 'k_nn',
+            'loo_correlation': 0.1,
+            'loo_ceiling': None,
+            'leakage_auc': 0.9,
+        },
+    ]
+    figure = attributor_plots.checks(rows)
+    loo, leakage = figure.axes
+    points, ceilings, _ = loo.lines
+    self.assertSequenceEqual(list(points.get_xdata()), [0.2, 0.1])
+    self.assertSequenceEqual(list(points.get_ydata()), [0, 1])
+    self.assertSequenceEqual(list(ceilings.get_xdata()), [0.7])
+    labels = [label.get_text() for label in loo.get_yticklabels()]
+    self.assertEqual(labels, ['lasso', 'k nn'])
+    self.assertSequenceEqual(list(leakage.lines[0].get_ydata()), [1])
+    self.assertNotEmpty(canvas.png(figure))
+
+  def test_nothing_to_draw(self):
+    with self.assertRaisesRegex(ValueError, 'a row with any of'):
+      attributor_plots.checks([{'method': 'lasso', 'lds': 0.5}])
+
+
 class RemovalsTest(absltest.TestCase):
 
   def test_lines(self):
