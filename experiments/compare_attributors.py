@@ -39,8 +39,8 @@ in the table if it is there. Writes `attributors.json`, and
 
 from absl import flags
 
-from experiments import attributor_steps
 from experiments import binary
+from experiments.attributors import steps
 
 _SETTINGS = flags.DEFINE_list(
     'settings', ['digits_linear', 'digits_mlp'], 'Which.'
@@ -61,7 +61,7 @@ _CHECKS = flags.DEFINE_bool(
 
 def main(workdir: str) -> None:
   """Fills the tables."""
-  rows = attributor_steps.run(
+  rows = steps.run(
       workdir,
       _SETTINGS.value,
       num_seeds=_NUM_SEEDS.value,

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import attributor_cases
 from experiments import binary
+from experiments.attributors import cases as attributor_cases
 from jdm import datasets
 from jdm import metrics
 from jdm import models

@@ -16,12 +16,12 @@ import numpy as np
 from scipy import special
 from scipy import stats
 
-from experiments import attributor_cases
-from experiments import attributor_checks
-from experiments import attributor_methods
-from experiments import attributor_peers
-from experiments import attributor_steps
 from experiments import metagradient_cases
+from experiments.attributors import cases as attributor_cases
+from experiments.attributors import checks as attributor_checks
+from experiments.attributors import methods as attributor_methods
+from experiments.attributors import peers as attributor_peers
+from experiments.attributors import steps as attributor_steps
 from experiments.benchmarks.peers import attributor_sweep
 from jdm import metrics
 from jdm.interop import dattri

@@ -10,9 +10,9 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from experiments import attributor_cases as cases
-from experiments import attributor_methods as methods
 from experiments import binary
+from experiments.attributors import cases
+from experiments.attributors import methods
 from jdm import metrics
 
 
@@ -32,7 +32,7 @@ def made(
 
   Args:
     case: the pool.
-    method: a key of `attributor_methods.METHODS`.
+    method: a key of `methods.METHODS`.
     num_models: that it may train.
 
   Returns:

@@ -18,12 +18,12 @@ import glob
 import os
 from typing import Any
 
-from experiments import attributor_cases as cases
-from experiments import attributor_checks as checks_lib
-from experiments import attributor_methods as methods
-from experiments import attributor_peers
-from experiments import attributor_rows as rows
 from experiments import binary
+from experiments.attributors import cases
+from experiments.attributors import checks as checks_lib
+from experiments.attributors import methods
+from experiments.attributors import peers as peers_lib
+from experiments.attributors import rows
 from jdm.reports import attributor_plots
 from jdm.reports import canvas
 from jdm.reports import tables
@@ -61,9 +61,9 @@ def run(
 
   Args:
     workdir: the folder; what is there already is not done again, and shown.
-    names: of `attributor_cases.SETTINGS`.
+    names: of `cases.SETTINGS`.
     num_seeds: pools of each setting and alpha.
-    chosen: of `attributor_methods.METHODS`; all by default.
+    chosen: of `methods.METHODS`; all by default.
     shrink: divides all numbers of models.
     peers: writes what `benchmarks/peers/dattri_attributors.py` reads into the
       folder of each setting's first pool.
@@ -95,8 +95,8 @@ def run(
     for case in _cases(os.path.join(workdir, name), setting, num_seeds):
       is_asked = alphas is None or case.alpha in alphas
       is_first = case.seed == 0 and case.alpha == setting.alphas[0]
-      if peers and is_first and attributor_peers.is_readable(setting):
-        attributor_peers.export(case)
+      if peers and is_first and peers_lib.is_readable(setting):
+        peers_lib.export(case)
       own += _rows(
           name,
           case,
@@ -153,9 +153,7 @@ def _rows(name, case, chosen, checks) -> list[dict[str, Any]]:
         )
       found.append(row)
   paths = glob.glob(os.path.join(case.folder, 'peer_*.npz'))
-  of_peers = [
-      {'setting': name, **attributor_peers.row(case, path)} for path in paths
-  ]
+  of_peers = [{'setting': name, **peers_lib.row(case, path)} for path in paths]
   return found + sorted(
       of_peers, key=lambda row: (row['method'], row['budget'])
   )

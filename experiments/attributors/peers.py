@@ -12,9 +12,9 @@ from flax import linen as nn
 import jax
 import numpy as np
 
-from experiments import attributor_cases as cases
-from experiments import attributor_methods as methods
-from experiments import attributor_rows as rows
+from experiments.attributors import cases
+from experiments.attributors import methods
+from experiments.attributors import rows
 from jdm import models
 from jdm.attributors import trained as trained_lib
 from jdm.interop import dattri

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import attributor_cases as cases
-from experiments import attributor_methods as methods
-from experiments import attributor_rows as rows
 from experiments import binary
+from experiments.attributors import cases
+from experiments.attributors import methods
+from experiments.attributors import rows
 from jdm import collection
 from jdm import datamodels as datamodels_lib
 from jdm import metrics
@@ -41,7 +41,7 @@ def checked(
 
   Args:
     case: the pool.
-    method: a key of `attributor_methods.METHODS`.
+    method: a key of `methods.METHODS`.
     budget: models that it may train.
     values: its scores, `[num_train, num_targets]`.
     only_read: leaves out what is not there.

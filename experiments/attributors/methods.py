@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import attributor_cases as cases
 from experiments import priors
+from experiments.attributors import cases
 from jdm import attributors
 from jdm import metrics
 from jdm import regressors

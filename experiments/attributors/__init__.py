@@ -1,0 +1,1 @@
+"""What `compare_attributors` compares, and how: one line of `methods.METHODS` a row."""
