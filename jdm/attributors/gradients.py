@@ -31,6 +31,22 @@ Read = Callable[[jax.Array, jax.Array], jax.Array]
 _BATCH = 64  # Examples at once, where gradients are written out.
 
 
+def in_batches(function, arrays, size: int):
+  """`function` over batches of the first axis, padded with the first row.
+
+  Args:
+    function: of a batch of each array, of examples one by one.
+    arrays: `[num, ...]` each.
+    size: of a batch.
+  """
+  num = len(arrays[0])
+  count = -(-num // size)
+  place = np.arange(count * size).reshape(count, size)
+  place = jnp.asarray(np.where(place < num, place, 0))
+  found = lax.map(lambda rows: function(*(a[rows] for a in arrays)), place)
+  return found.reshape(count * size, *found.shape[2:])[:num]
+
+
 def inner(first: Rows, second: Rows) -> jax.Array:
   """Inner products `[num_first, num_second]` of gradients."""
   products = [(a @ c.T) * (b @ d.T) for (a, b), (c, d) in zip(first, second)]

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from jdm.attributors import gradients
-from jdm.attributors import influence
 from jdm.attributors import over_models
 from jdm.attributors import scores as scores_lib
 from jdm.attributors import trained as trained_lib
@@ -122,7 +121,7 @@ def _program(model, compute, loss, example_batch):
         )
         return gradients.inner(rows, targets)
 
-      products = influence.in_batches(of_batch, (inputs, labels), example_batch)
+      products = gradients.in_batches(of_batch, (inputs, labels), example_batch)
       return -rate * products
 
     # One checkpoint at a time.

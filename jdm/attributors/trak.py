@@ -19,7 +19,6 @@ import numpy as np
 
 from jdm import models
 from jdm.attributors import gradients
-from jdm.attributors import influence
 from jdm.attributors import over_models
 from jdm.attributors import scores as scores_lib
 from jdm.attributors import trained as trained_lib
@@ -201,11 +200,11 @@ def _program(setup: _Setup):
 
     read = _prediction if setup.is_regression else soft_margin.log_odds
     size = setup.example_batch
-    phi = influence.in_batches(features(read), (inputs, labels), size)
-    targets = influence.in_batches(
+    phi = gradients.in_batches(features(read), (inputs, labels), size)
+    targets = gradients.in_batches(
         features(setup.compute), (target_inputs, target_labels), size
     )
-    outputs = influence.in_batches(
+    outputs = gradients.in_batches(
         lambda x, y: read(trained_lib.logits(setup.model, flat, x), y),
         (inputs, labels),
         size,
