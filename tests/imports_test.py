@@ -128,6 +128,7 @@ _SHELVES = {
         {
             'cross_fit',
             'gradients',
+            'influence_programs',
             'over_models',
             'rebuild',
             'scores',
