@@ -38,9 +38,10 @@ scores and of 1 - p, each by itself. The target is minus the log odds of the
 right class, whose ranks are those of the loss.
 
 By default all but dattri_trak_full, traker_2048 and Arnoldi run, some 12 minutes;
-of models with convolutions those whose cost or code allows it: not EK-FAC, which
-knows `nn.Linear` alone, and neither the Hessian written out (13,066 squared) nor
-conjugate gradients, which take hours a model there.
+of models with convolutions TRAK and TracIn alone: EK-FAC knows `nn.Linear` only,
+Arnoldi is out of memory (24 GiB, 13,066 parameters, subsets of 2,500), and the
+Hessian written out or conjugate gradients for each of 300 targets and 14 settings
+would be hours a model.
 Arnoldi has 20 dimensions: with 50 or more, rounding errors are eigenvalues
 below zero there, whose roots are NaN. EK-FAC reads one model at a time, and is
 averaged here. LiSSA, DataInf and RPS of dattri 0.3.0 were not tried; RPS
@@ -83,7 +84,6 @@ _OF_CONVOLUTIONS = (
     'dattri_trak',
     'dattri_trak_2048',
     'traker',
-    'dattri_influence_arnoldi',
     'dattri_tracin',
 )
 _MODULES = {'dattri': 'dattri.algorithm', 'traker': 'trak'}
