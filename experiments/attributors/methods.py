@@ -335,5 +335,5 @@ METHODS: dict[str, Method] = {
     ),
     'representation': Method(_representation, applies=_has_features),
     'input_similarity': Method(_input, is_chosen=False),
-    'knn': Method(_knn, applies=_has_dense_layers),
+    'knn': Method(_knn),
 }
