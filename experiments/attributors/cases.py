@@ -50,6 +50,8 @@ class Setting:
     loo_examples: that are left out; 0 for all.
     epochs: of the checkpoints of TracIn.
     metagradients: models that are differentiated; 0 leaves the method out.
+    lasso_folds: whether the LASSO of the largest budget also gets the folds that
+      informed regressions get, and all models.
     num_prior: models whose gradients an informed regression reads at most.
     targets: 'test', or 'train': training examples, of which only the models
       that did not train on them are known, chosen by and scored on.
@@ -72,6 +74,7 @@ class Setting:
   loo_examples: int = 0
   epochs: tuple[int, ...] = (2, 4, 6, 8, 10)
   metagradients: int = 0
+  lasso_folds: bool = False
   num_prior: int = 100
   targets: str = 'test'
   num_targets: int = 300
@@ -119,6 +122,7 @@ SETTINGS: dict[str, Setting] = {
         replicates=8,
         loo_replicates=32,
         metagradients=8,
+        lasso_folds=True,
     ),
     'digits_mlp_train': Setting(
         recipe=_DIGITS_MLP,
@@ -139,6 +143,7 @@ SETTINGS: dict[str, Setting] = {
         removals=20,
         replicates=8,
         loo_replicates=32,
+        lasso_folds=True,
     ),
     'fashion_cnn': Setting(
         recipe={

@@ -64,6 +64,7 @@ class Method:
     applies: whether a setting has what it needs.
     is_chosen: whether anything is chosen among candidates or budgets.
     has_val: whether validation models of their own choose, and count.
+    only_largest: leaves out smaller budgets.
   """
 
   find: Callable[[cases.Budget], Sequence[Candidate]]
@@ -71,6 +72,7 @@ class Method:
   applies: Callable[[cases.Setting], bool] = lambda setting: True
   is_chosen: bool = True
   has_val: bool = True
+  only_largest: bool = False
 
 
 def choose(budget: cases.Budget, found: Sequence[Candidate]) -> Candidate:
@@ -183,6 +185,23 @@ def _regressor(name: str, **options: Any) -> Method:
 
   applies = _of_test_targets if name != 'lasso' else lambda setting: True
   return Method(find, reads_models=False, applies=applies)
+
+
+def _lasso_folds(budget: cases.Budget) -> list[Candidate]:
+  """Penalties by cross-validation on all models, as informed regressions."""
+  fitted = regressors.get('lasso')(
+      budget.masks,
+      budget.outcomes,
+      num_folds=priors.NUM_FOLDS,
+      tol=1e-3,
+  )
+  return [
+      Candidate(
+          values=np.asarray(fitted.weights),
+          options={'num_folds': priors.NUM_FOLDS},
+          num_models=budget.num_models,
+      )
+  ]
 
 
 def _influence(budget: cases.Budget) -> list[Candidate]:
@@ -317,6 +336,13 @@ def _has_features(setting: cases.Setting) -> bool:
 
 METHODS: dict[str, Method] = {
     'lasso': _regressor('lasso', tol=1e-3),
+    'lasso_folds': Method(
+        _lasso_folds,
+        reads_models=False,
+        has_val=False,
+        only_largest=True,
+        applies=lambda s: s.lasso_folds,
+    ),
     'ridge': _regressor('ridge'),
     'difference_of_means': Method(_difference_of_means, reads_models=False),
     'informed': Method(informed, reads_models=False, has_val=False),

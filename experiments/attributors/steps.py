@@ -133,6 +133,8 @@ def _rows(name, case, chosen, checks) -> list[dict[str, Any]]:
     budgets = setting.few if own.reads_models else setting.budgets
     if not own.is_chosen:  # The same models, or none, at each.
       budgets = budgets[:1]
+    if own.only_largest:
+      budgets = budgets[-1:]
     for budget in budgets:
       is_chosen = method in chosen
       if not is_chosen and not rows.is_made(case, method, budget):

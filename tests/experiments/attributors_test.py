@@ -283,6 +283,15 @@ class CompareTest(parameterized.TestCase):
     with open(f'{folder}/attributors_tiny.md', encoding='utf-8') as file:
       self.assertIn('| seed |', file.readline())
 
+  def test_lasso_with_the_folds_of_informed_counts_all_its_models(self):
+    folder = self.create_tempdir().full_path
+    setting = dataclasses.replace(_TINY, budgets=(20, 30), lasso_folds=True)
+    with mock.patch.dict(attributor_cases.SETTINGS, tiny=setting):
+      (row,) = attributor_steps.run(
+          folder, ['tiny'], chosen=['lasso_folds'], checks=False
+      )
+    self.assertEqual((row['num_models'], row['options']['num_folds']), (30, 5))
+
   def test_informed_counts_all_its_models(self):
     folder = self.create_tempdir().full_path
     (row,) = self._run(folder, chosen=['informed'])
