@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import io
 import os
 from typing import Any
 
@@ -17,6 +18,7 @@ from jdm import datamodels as datamodels_lib
 from jdm import metrics
 from jdm.applications import counterfactuals
 from jdm.attributors import metagradient
+from jdm.reports import canvas
 
 _PLANTS = dict(zip(cases.PLANTS, ('mislabel_auc', 'leakage_auc')))
 _LOO = 0x6C6F6F  # Of the random numbers of trainings that leave one out.
@@ -72,12 +74,10 @@ def checked(
         examples=setting.loo_examples,
     )
   if setting.num_plants:
-    for plant, column in _PLANTS.items():
+    for plant in _PLANTS:
       add(
           plant,
-          lambda plant=plant, column=column: {
-              column: _planted(case, method, plant)
-          },
+          lambda plant=plant: _planted(case, method, plant),
           num_models=setting.num_plants,
           few=setting.plants_few,
           num_planted=setting.num_planted,
@@ -201,17 +201,16 @@ def loo_effects(case: cases.Case) -> np.ndarray:
           masks=np.ones((1, num_train), bool),
           keys=np.asarray(jax.random.key_data(key))[None],
       )
-      outcomes = metagradient.outcomes(whole, masks)
-      with open(f'{path}.tmp', 'wb') as file:
-        np.save(file, outcomes)
-      os.replace(f'{path}.tmp', path)
+      content = io.BytesIO()
+      np.save(content, metagradient.outcomes(whole, masks))
+      canvas.write(path, content.getvalue())
     outcomes = np.load(path)
     found.append(outcomes[-1:] - outcomes[:-1])
   progress(len(found), len(found))
   return np.stack(found)
 
 
-def _planted(case: cases.Case, method: str, plant: str) -> float:
+def _planted(case: cases.Case, method: str, plant: str) -> dict[str, float]:
   """Area under the ROC curve for planted mislabels or duplicates."""
   other = case.planted[plant]
   own = methods.METHODS[method]
@@ -219,9 +218,10 @@ def _planted(case: cases.Case, method: str, plant: str) -> float:
   values, _ = rows.made(other, method, max(budgets))
   planted: Any = other.pool.dataset.planted  # pyrefly: ignore
   if plant == 'mislabels':
-    is_bad = np.zeros(len(values), bool)
-    is_bad[planted.mislabels] = True
-    return metrics.auc(-values.sum(axis=1, dtype=np.float64), is_bad)
-  is_pair = np.zeros(values.shape, bool)
-  is_pair[tuple(planted.duplicates.T)] = True
-  return metrics.auc(values.ravel(), is_pair.ravel())
+    is_planted = np.zeros(len(values), bool)
+    is_planted[planted.mislabels] = True
+    values = -values.sum(axis=1, dtype=np.float64)  # Harm.
+  else:
+    is_planted = np.zeros(values.shape, bool)
+    is_planted[tuple(planted.duplicates.T)] = True
+  return {_PLANTS[plant]: metrics.auc(values.ravel(), is_planted.ravel())}

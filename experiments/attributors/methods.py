@@ -163,45 +163,40 @@ def _difference_of_means(budget: cases.Budget) -> list[Candidate]:
   return [Candidate(values=found.values, num_models=num_models)]
 
 
-def _regressor(name: str, **options: Any) -> Method:
+def _regressor(
+    name: str,
+    *,
+    num_folds: int = 0,
+    applies: Callable[[cases.Setting], bool] = _of_test_targets,
+    only_largest: bool = False,
+    **options: Any,
+) -> Method:
+  """A regressor that chooses by validation models or, with folds, by all."""
+
   def find(budget):
+    num_val = 0 if num_folds else budget.num_val
+    split = {'num_folds': num_folds} if num_folds else {'num_val': num_val}
     own = {}
     if budget.case.own_ids is not None:
       own = {'own_ids': budget.case.own_ids}
     fitted = regressors.get(name)(
-        budget.masks,
-        budget.outcomes,
-        num_val=budget.num_val,
-        **own,
-        **options,
+        budget.masks, budget.outcomes, **split, **own, **options
     )
     return [
         Candidate(
             values=np.asarray(fitted.weights),
-            options=options,
-            num_models=budget.num_models - budget.num_val,
+            options={**options, **split} if num_folds else options,
+            num_models=budget.num_models - num_val,
         )
     ]
 
-  applies = _of_test_targets if name != 'lasso' else lambda setting: True
-  return Method(find, reads_models=False, applies=applies)
-
-
-def _lasso_folds(budget: cases.Budget) -> list[Candidate]:
-  """Penalties by cross-validation on all models, as informed regressions."""
-  fitted = regressors.get('lasso')(
-      budget.masks,
-      budget.outcomes,
-      num_folds=priors.NUM_FOLDS,
-      tol=1e-3,
+  return Method(
+      find,
+      reads_models=False,
+      applies=applies,
+      has_val=not num_folds,
+      only_largest=only_largest,
   )
-  return [
-      Candidate(
-          values=np.asarray(fitted.weights),
-          options={'num_folds': priors.NUM_FOLDS},
-          num_models=budget.num_models,
-      )
-  ]
 
 
 def _influence(budget: cases.Budget) -> list[Candidate]:
@@ -335,13 +330,14 @@ def _has_features(setting: cases.Setting) -> bool:
 
 
 METHODS: dict[str, Method] = {
-    'lasso': _regressor('lasso', tol=1e-3),
-    'lasso_folds': Method(
-        _lasso_folds,
-        reads_models=False,
-        has_val=False,
-        only_largest=True,
+    'lasso': _regressor('lasso', applies=lambda s: True, tol=1e-3),
+    # With the folds of informed regressions.
+    'lasso_folds': _regressor(
+        'lasso',
+        num_folds=priors.NUM_FOLDS,
         applies=lambda s: s.lasso_folds,
+        only_largest=True,
+        tol=1e-3,
     ),
     'ridge': _regressor('ridge'),
     'difference_of_means': Method(_difference_of_means, reads_models=False),

@@ -73,20 +73,7 @@ def run(
   Raises:
     ValueError: on unknown names or numbers out of range.
   """
-  unknown = sorted(set(names) - set(cases.SETTINGS))
-  unknown += sorted(set(chosen or ()) - set(methods.METHODS))
-  if unknown or num_seeds < 1 or shrink < 1 or not names:
-    raise ValueError(
-        f'--settings are of {list(cases.SETTINGS)}, --methods of'
-        f' {list(methods.METHODS)}, --num_seeds and --shrink positive; got'
-        f' {unknown or list(names)}, {num_seeds}, {shrink}'
-    )
-  known = {a for name in names for a in cases.SETTINGS[name].alphas}
-  if set(alphas or ()) - known:
-    raise ValueError(
-        f'--alphas are of {sorted(known)} with these --settings, got'
-        f' {list(alphas or ())}'
-    )
+  _check_flags(names, num_seeds, chosen or (), shrink, alphas or ())
   every = []
   for name in names:
     setting = cases.shrunk(cases.SETTINGS[name], shrink)
@@ -107,6 +94,23 @@ def run(
     every += own
   binary.write_json(os.path.join(workdir, 'attributors.json'), {'rows': every})
   return every
+
+
+def _check_flags(names, num_seeds, chosen, shrink, alphas) -> None:
+  unknown = sorted(set(names) - set(cases.SETTINGS))
+  unknown += sorted(set(chosen) - set(methods.METHODS))
+  if unknown or num_seeds < 1 or shrink < 1 or not names:
+    raise ValueError(
+        f'--settings are of {list(cases.SETTINGS)}, --methods of'
+        f' {list(methods.METHODS)}, --num_seeds and --shrink positive; got'
+        f' {unknown or list(names)}, {num_seeds}, {shrink}'
+    )
+  known = {a for name in names for a in cases.SETTINGS[name].alphas}
+  if set(alphas) - known:
+    raise ValueError(
+        f'--alphas are of {sorted(known)} with these --settings, got'
+        f' {list(alphas)}'
+    )
 
 
 def _cases(folder, setting, num_seeds) -> Iterator[cases.Case]:
